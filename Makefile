@@ -1,0 +1,105 @@
+# SPDX-FileCopyrightText: The bulwark.node authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+PYTHON ?= python3
+CORE ?= 2.19
+INVENTORY ?=
+EXTRA ?=
+
+# Everything made lies in the virtual environment of a core, in .cache or in dist.
+VENV := .venv$(if $(filter-out 2.19,$(CORE)),-$(CORE))
+, := ,
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+TREE := .cache/tree/ansible_collections/bulwark/node
+SRC := .cache/src/ansible_collections/bulwark/node
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory --warn-undefined-variables
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+# Ansible runs in no other encoding, and comm in the order of sort.
+export LC_ALL := C.UTF-8
+# What bash's `time` prints after a step.
+export TIMEFORMAT := --- %1R s
+# The tools find one another, and ansible-test shellcheck, in the environment.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Away from ~/.ansible, where another bulwark.node may be installed.
+export ANSIBLE_HOME := $(CURDIR)/.cache/ansible
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "CORE=2.16 takes another ansible-core than $(CORE), PYTHON=python3.12 another Python; REQUIRE_ALL=1 lets no test be skipped."
+
+.PHONY: venv
+venv: $(READY) ## make .venv: ansible-core, the tools, and this checkout as bulwark.node
+
+# Ansible and pytest find the checkout under its import name in the environment.
+$(READY): requirements.txt tests/requirements.txt
+	test -x $(BIN)/pip || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
+	time $(BIN)/pip install --quiet 'ansible-core~=$(CORE).0' $(^:%=-r %)
+	site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ansible_collections/bulwark && \
+	mkdir -p $$site && ln -sfn '$(CURDIR)' $$site/node
+	touch $@
+
+# On this machine the modules run on the environment's own Python: it is there, and it starts,
+# which the first python3.x in PATH (a shim, say) need not.
+.PHONY: audit
+audit: $(READY) ## audit this machine; a fleet: make audit INVENTORY=hosts.ini EXTRA='-l web'
+	@ansible-playbook bulwark.node.audit $(if $(INVENTORY),-i '$(INVENTORY)',-i localhost$(,) -c local -e 'ansible_python_interpreter={{ ansible_playbook_python }}') $(EXTRA)
+
+.PHONY: check
+check: lint unit ## what to run before each commit: lint and unit tests
+
+.PHONY: test
+test: packages check sanity integration ## everything: check, sanity and integration
+
+# mypy looks for no sources in the environment, hence the link; antsibull-docs logs to the home.
+.PHONY: lint
+lint: $(READY) ## style, types, documentation, changelog, licences
+	time ruff check --quiet .
+	time ruff format --quiet --diff .
+	time vermin --quiet --no-tips --violations --target=3.9- plugins/modules plugins/module_utils
+	mkdir -p .cache/home $(dir $(SRC)) && ln -sfn '$(CURDIR)' $(SRC)
+	time mypy -p ansible_collections.bulwark.node.plugins -p ansible_collections.bulwark.node.tests
+	time yamllint --strict .
+	time ANSIBLE_HOME='$(CURDIR)/.cache/ansible-lint' ansible-lint -q
+	time HOME='$(CURDIR)/.cache/home' antsibull-docs lint-collection-docs --plugin-docs .
+	time antsibull-changelog lint
+	time reuse lint --quiet
+
+.PHONY: unit
+unit: $(READY) ## unit tests
+	pytest --quiet tests/test_collection.py tests/unit
+
+.PHONY: sanity
+sanity: $(READY) tree ## ansible-test sanity, every test, nothing ignored
+	cd $(TREE) && python tests/tools/sanity.py '$(CURDIR)/.cache/home'
+
+.PHONY: integration
+integration: $(READY) ## the modules and playbooks on this machine's own kernel
+	if [ -d tests/integration ]; then pytest --quiet tests/integration; fi
+
+.PHONY: packages
+packages: $(READY)
+	tests/tools/ensure-packages.sh
+
+# ansible-test refuses a link, so the files that git knows or would add are copied. It asks git
+# for their names, and to ours all of .cache is ignored: the copy is a repository of its own.
+.PHONY: tree
+tree:
+	rm -rf $(TREE)
+	mkdir -p $(TREE)
+	comm -z -23 <(git ls-files -coz --exclude-standard | sort -z) <(git ls-files -dz | sort -z) | tar -c --null -T - | tar -x -C $(TREE)
+	git init --quiet $(TREE)
+
+.PHONY: build
+build: $(READY) tree ## build the collection's tarball in dist/
+	ansible-galaxy collection build --force --output-path dist $(TREE)
+
+.PHONY: clean
+clean: ## remove everything made
+	rm -rf .venv .venv-* .cache dist

@@ -1,0 +1,39 @@
+# SPDX-FileCopyrightText: The bulwark.node authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What unit and integration tests have in common: with REQUIRE_ALL=1 a skip is a failure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from typing import TypeVar
+
+import pytest
+
+# The one reason that stands: the machine lacks the hardware (no /dev/kvm, one NUMA node).
+HARDWARE = "hardware: "
+
+
+R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
+
+
+def _no_skip(report: R) -> R:
+    """Turn a skip into a failure that gives its reason."""
+    if os.environ.get("REQUIRE_ALL") == "1" and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not reason.removeprefix("Skipped: ").startswith(HARDWARE):
+            report.outcome = "failed"
+            report.longrepr = f"skipped under REQUIRE_ALL=1: {reason}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Look at the report of each test, whose mark or body may skip it."""
+    return _no_skip((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Look at the report of each file, which may skip itself while it is imported."""
+    return _no_skip((yield))
