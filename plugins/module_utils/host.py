@@ -1,0 +1,360 @@
+# Copyright (c) 2026, the bulwark.node authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The only door to the machine: files, kernel attributes and commands below one root.
+
+Everything takes absolute paths as the machine itself sees them; with another ``root`` (a captured tree, ``/host`` in a
+privileged pod) symlinks are resolved inside that root. Nothing here knows what the files mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import posixpath
+import re
+import secrets
+import stat
+import time
+from collections.abc import Iterator
+from typing import Callable, NamedTuple
+
+from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
+
+__all__ = ["Completed", "Host", "Runner"]
+
+READ_LIMIT = 4 << 20
+"""Bytes: no file that we read is larger on a sane machine, and a hostile one shall not fill our memory."""
+
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESRCH, errno.ENODEV}
+# The kernel computes these over the content; copied onto another content they would be wrong.
+_CONTENT_XATTRS = {"security.ima", "security.evm"}
+_NO_XATTRS = {errno.ENOTSUP, errno.ENOSYS}
+_MAX_SYMLINKS = 40
+_STALE_SECONDS = 3600
+# A sysctl allocates the whole buffer that a read offers, and refuses a large one with ENOMEM.
+_BLOCK = 64 << 10
+
+
+class Completed(NamedTuple):
+    """What a command left: its return code and its decoded output."""
+
+    rc: int
+    stdout: str
+    stderr: str
+
+
+Runner = Callable[[list[str]], Completed]
+
+
+class Host:
+    """One machine, seen from ``root``. ``run`` executes an argument list (never a shell) and is handed in by the boundary."""
+
+    def __init__(self, root: str = "/", run: Runner | None = None) -> None:
+        self.root = "" if root == "/" else root.rstrip("/")
+        self._run = run
+
+    # reading
+
+    def read_bytes(self, path: str, limit: int = READ_LIMIT) -> bytes | None:
+        """The content of a file, or None where it does not exist (or its process or device is gone).
+
+        Raises HostError where it cannot be read, or holds more than ``limit`` bytes.
+        """
+        try:
+            # O_NONBLOCK: a FIFO in the place of a file must not hang the run.
+            descriptor = os.open(self._real(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno in _GONE:
+                return None
+            raise HostError.from_os(path, "read", error) from error
+        try:
+            content = bytearray()
+            while len(content) <= limit:
+                block = os.read(descriptor, _BLOCK)
+                if not block:
+                    return bytes(content)
+                content += block
+        except OSError as error:
+            if error.errno in _GONE:
+                return None
+            raise HostError.from_os(path, "read", error) from error
+        finally:
+            os.close(descriptor)
+        raise HostError(path, f"holds more than {limit} bytes; nothing that large is expected here")
+
+    def read(self, path: str, limit: int = READ_LIMIT) -> str | None:
+        """The text of a file, or None where it does not exist. Bytes that are not UTF-8 come as ``\\xNN``."""
+        content = self.read_bytes(path, limit)
+        return None if content is None else content.decode("utf-8", "backslashreplace")
+
+    def integer(self, path: str) -> int | None:
+        """The decimal number that a file holds alone, or None where the file does not exist."""
+        text = self.read(path, 4096)
+        if text is None:
+            return None
+        if not re.fullmatch(r"\s*-?[0-9]{1,20}\s*", text, re.ASCII):
+            raise HostError(path, f"holds {text.strip()[:60]!r}, expected a number")
+        return int(text)
+
+    def names(self, path: str) -> list[str]:
+        """The sorted names in a folder; empty where there is no such folder."""
+        try:
+            return sorted(
+                os.fsencode(name).decode("utf-8", "backslashreplace") for name in os.listdir(self._real(path))
+            )
+        except OSError as error:
+            if error.errno in _GONE:
+                return []
+            raise HostError.from_os(path, "list", error) from error
+
+    def exists(self, path: str) -> bool:
+        """True where something is at the path, a dangling symlink not counted."""
+        return os.path.exists(self._real(path))
+
+    def link_target(self, path: str) -> str | None:
+        """What a symlink holds, or None where the path is no symlink."""
+        try:
+            return os.readlink(self._real_parent(path))
+        except OSError as error:
+            if error.errno in _GONE or error.errno == errno.EINVAL:
+                return None
+            raise HostError.from_os(path, "read the symlink", error) from error
+
+    def mode_and_owner(self, path: str) -> tuple[int, int, int] | None:
+        """(permission bits, uid, gid) of what is at the path, or None."""
+        try:
+            status = os.stat(self._real(path))
+        except OSError as error:
+            if error.errno in _GONE:
+                return None
+            raise HostError.from_os(path, "stat", error) from error
+        return stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
+
+    def same_file(self, one: str, other: str) -> bool | None:
+        """Whether two paths lead to the same file or folder; None where that is not there or may not be seen."""
+        try:
+            return os.path.samefile(self._real(one), self._real(other))
+        except OSError:
+            return None
+
+    def uptime(self) -> float:
+        """Seconds since boot, suspend included: the clock of process start times, which nobody can set."""
+        text = self.read("/proc/uptime")
+        try:
+            return float((text or "").split()[0])
+        except (ValueError, IndexError):
+            raise HostError("/proc/uptime", f"holds {(text or '')[:60]!r}, expected seconds") from None
+
+    # writing
+
+    def write(self, path: str, value: str) -> None:
+        """Give a value to a kernel attribute (/proc/sys, /sys): one write(2), no file is ever created."""
+        try:
+            descriptor = os.open(self._real(path), os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+            try:
+                os.write(descriptor, value.encode())
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise HostError.from_os(path, f"write {value!r}", error) from error
+
+    def replace(self, path: str, content: bytes, mode: int = 0o644) -> None:
+        """Give a file a new content, whole or not at all, and durable: temporary file, fsync, rename, fsync of the folder.
+
+        Mode, owner, ACL, SELinux label and other extended attributes of the old file are kept; a new file gets
+        ``mode`` and what the folder gives. A symlink is followed only to a file in its own folder.
+        """
+        folder, name = self._destination(path)
+        try:
+            directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise HostError.from_os(path, "open the folder", error) from error
+        temporary = f".{name}.bulwark-{secrets.token_hex(8)}"
+        try:
+            _sweep(directory, f".{name}.bulwark-")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
+            try:
+                _keep_attributes(directory, name, descriptor, mode)
+                view = memoryview(content)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+            os.fsync(directory)
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=directory)
+            if isinstance(error, OSError):
+                raise HostError.from_os(path, "write", error) from error
+            raise
+        finally:
+            os.close(directory)
+
+    def symlink(self, target: str, path: str) -> None:
+        """Make a symlink where nothing is yet. Raises HostError where something is."""
+        try:
+            os.symlink(target, self._real_parent(path))
+        except OSError as error:
+            raise HostError.from_os(path, "make the symlink", error) from error
+
+    def remove(self, path: str) -> None:
+        """Remove a file or a symlink (itself, not what it points to); nothing happens where there is none."""
+        real = self._real_parent(path)
+        try:
+            os.unlink(real)
+            directory = os.open(posixpath.dirname(real), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise HostError.from_os(path, "remove", error) from error
+
+    def make_folder(self, path: str, mode: int = 0o755) -> list[str]:
+        """Make a folder and those above it; what was made comes back, the topmost first."""
+        made: list[str] = []
+        current = ""
+        for part in path.strip("/").split("/"):
+            current = f"{current}/{part}"
+            try:
+                os.mkdir(self._real(current), mode)
+                made.append(current)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise HostError.from_os(current, "make the folder", error) from error
+        return made
+
+    def remove_folder(self, path: str) -> bool:
+        """Remove a folder if it is empty; False where it is not, or is not there."""
+        try:
+            os.rmdir(self._real(path))
+        except OSError as error:
+            if error.errno in _GONE or error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY):
+                return False
+            raise HostError.from_os(path, "remove the folder", error) from error
+        return True
+
+    @contextlib.contextmanager
+    def locked(self, path: str, seconds: float) -> Iterator[None]:
+        """Hold an advisory lock; HostError where another process keeps it longer than ``seconds``. It dies with us."""
+        try:
+            descriptor = os.open(self._real(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise HostError.from_os(path, "open", error) from error
+        try:
+            deadline = time.monotonic() + seconds
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError as error:
+                    if error.errno not in (errno.EAGAIN, errno.EACCES):
+                        raise HostError.from_os(path, "lock", error) from error
+                if time.monotonic() >= deadline:
+                    raise HostError(
+                        path, f"another run is changing this node and did not finish in {seconds:.0f} s; try again"
+                    )
+                time.sleep(0.1)
+            yield
+        finally:
+            os.close(descriptor)
+
+    # commands
+
+    def run(self, command: list[str]) -> Completed:
+        """Run a command to its end. Raises HostError where it cannot be started or does not return 0."""
+        if self._run is None:
+            raise HostError(command[0], "no command can be run in this tree")
+        completed = self._run(command)
+        if completed.rc != 0:
+            said = (completed.stderr or completed.stdout).strip() or "nothing"
+            raise HostError(" ".join(command), f"returned {completed.rc} and said: {said[:500]}")
+        return completed
+
+    # paths
+
+    def _real(self, path: str) -> str:
+        """Where a path of the machine lies, its symlinks resolved as the machine would."""
+        if not self.root:
+            return path
+        done, todo, hops = "", path.split("/"), 0
+        while todo:
+            part = todo.pop(0)
+            if part in ("", "."):
+                continue
+            if part == "..":
+                done = posixpath.dirname(done).rstrip("/")
+                continue
+            candidate = f"{done}/{part}"
+            try:
+                target = os.readlink(self.root + candidate)
+            except OSError:
+                done = candidate
+                continue
+            hops += 1
+            if hops > _MAX_SYMLINKS:
+                raise HostError(path, "too many symlinks", "ELOOP")
+            if target.startswith("/"):
+                done = ""
+            todo = target.split("/") + todo
+        return self.root + (done or "/")
+
+    def _real_parent(self, path: str) -> str:
+        """As ``_real``, but the last name is not followed."""
+        folder, name = posixpath.split(path)
+        return posixpath.join(self._real(folder), name)
+
+    def _destination(self, path: str) -> tuple[str, str]:
+        """Folder and name of the file that a replacement of ``path`` replaces."""
+        folder, name = posixpath.split(path)
+        real_folder = os.path.realpath(self._real(folder))
+        if self.link_target(path) is not None:
+            real = os.path.realpath(self._real(path))
+            if posixpath.dirname(real) != real_folder:
+                raise HostError(path, f"is a symlink to {real[len(self.root) :]}, outside of its folder; refused")
+            name = posixpath.basename(real)
+        return real_folder, name
+
+
+def _keep_attributes(directory: int, name: str, descriptor: int, mode: int) -> None:
+    """Give the new file what the old one of that name has, or ``mode`` where there is no old one."""
+    try:
+        old = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=directory)
+    except FileNotFoundError:
+        os.fchmod(descriptor, mode)
+        return
+    try:
+        status = os.fstat(old)
+        if not stat.S_ISREG(status.st_mode):
+            raise HostError(name, "is not a regular file; refused")
+        os.fchown(descriptor, status.st_uid, status.st_gid)
+        # After chown, which clears the set-id bits; before the ACL, whose mask chmod would change.
+        os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
+        try:
+            attributes = os.listxattr(old)
+        except OSError as error:
+            if error.errno in _NO_XATTRS:
+                return
+            raise
+        for attribute in attributes:
+            if attribute not in _CONTENT_XATTRS:
+                os.setxattr(descriptor, attribute, os.getxattr(old, attribute))
+    finally:
+        os.close(old)
+
+
+def _sweep(directory: int, prefix: str) -> None:
+    """Remove temporary files that a killed run left; a living run's is younger."""
+    for name in os.listdir(directory):
+        if name.startswith(prefix):
+            with contextlib.suppress(OSError):
+                if os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime < time.time() - _STALE_SECONDS:
+                    os.unlink(name, dir_fd=directory)

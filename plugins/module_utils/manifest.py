@@ -1,0 +1,176 @@
+# Copyright (c) 2026, the bulwark.node authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What we wrote on this machine, and what was there before: ``/var/lib/bulwark/manifest.json``.
+
+Every file and kernel attribute is written through here. The entry is recorded before the write, keeps the *first* value
+from before, and goes when the object is back to it. ``undo.yml`` reads it. Shape: docs/schemas.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.bulwark.node.plugins.module_utils.converge import Undos
+from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
+from ansible_collections.bulwark.node.plugins.module_utils.host import Host
+
+__all__ = ["MANIFEST", "Manifest"]
+
+FOLDER = "/var/lib/bulwark"
+MANIFEST = f"{FOLDER}/manifest.json"
+_SCHEMA = 1
+_KINDS = ("files", "links", "kernel")
+
+
+class Manifest:
+    """The writes of one domain, named ``by`` in the entries."""
+
+    def __init__(self, host: Host, by: str) -> None:
+        self._host = host
+        self._by = by
+
+    def entries(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """{files, links, kernel: {path: {before, by}}}. Raises HostError where the manifest is not one: it is never overwritten blindly."""
+        text = self._host.read(MANIFEST)
+        if text is None:
+            return {kind: {} for kind in _KINDS}
+        try:
+            content = json.loads(text)
+            if content["schema"] != _SCHEMA or not all(isinstance(content[kind], dict) for kind in _KINDS):
+                raise ValueError
+        except (ValueError, KeyError, TypeError):
+            raise HostError(
+                MANIFEST, "is not a manifest of schema 1; move it away, and what it listed can no longer be undone"
+            ) from None
+        return {kind: content[kind] for kind in _KINDS}
+
+    def first(self, kind: str, path: str) -> dict[str, Any] | None:
+        """The entry of one object, or None where we never wrote it."""
+        return self.entries()[kind].get(path)
+
+    def file(self, path: str, text: str | None, undos: Undos) -> None:
+        """Give a file its text (mode 0644 where it is new), or remove it with None."""
+        old = self._host.read_bytes(path)
+        mode = self._host.mode_and_owner(path)
+
+        def put(content: bytes | None) -> None:
+            if content is None:
+                self._host.remove(path)
+            else:
+                self._host.replace(path, content, mode[0] if mode else 0o644)
+
+        self._make_folder_of(path, undos)
+        self._change(
+            "files", [path], self._file, lambda: put(None if text is None else text.encode()), lambda: put(old), undos
+        )
+
+    def link(self, path: str, target: str | None, undos: Undos) -> None:
+        """Make a symlink, or remove it with None."""
+        old = self._host.link_target(path)
+
+        def put(value: str | None) -> None:
+            self._host.remove(path)
+            if value is not None:
+                self._host.symlink(value, path)
+
+        self._make_folder_of(path, undos)
+        self._change("links", [path], self._host.link_target, lambda: put(target), lambda: put(old), undos)
+
+    def kernel(self, path: str, value: str, undos: Undos) -> None:
+        """Give one kernel attribute a value."""
+        old = self.attribute(path)
+
+        self.kernel_group(
+            [path], self.attribute, lambda: self._host.write(path, value), lambda: self._host.write(path, old), undos
+        )
+
+    def kernel_group(
+        self,
+        paths: Sequence[str],
+        read: Callable[[str], str],
+        write: Callable[[], None],
+        undo: Callable[[], None],
+        undos: Undos,
+    ) -> None:
+        """Change attributes that move together. ``read`` gives the value that would have to be written to have it again."""
+        self._change("kernel", paths, read, write, undo, undos)
+
+    def attribute(self, path: str) -> str:
+        """The value of an attribute as one would write it: of ``always [madvise] never`` the one in brackets."""
+        text = (self._host.read(path) or "").strip()
+        chosen = re.search(r"\[([^\]]+)\]", text)
+        return chosen.group(1) if chosen else text
+
+    def _file(self, path: str) -> dict[str, Any] | None:
+        content, status = self._host.read_bytes(path), self._host.mode_and_owner(path)
+        if content is None or status is None:
+            return None
+        # Bytes that are no UTF-8 survive JSON as lone surrogates.
+        text = content.decode("utf-8", "surrogateescape")
+        return {"text": text, "mode": f"{status[0]:04o}", "uid": status[1], "gid": status[2]}
+
+    def _change(
+        self,
+        kind: str,
+        paths: Sequence[str],
+        read: Callable[[str], Any],
+        write: Callable[[], None],
+        undo: Callable[[], None],
+        undos: Undos,
+    ) -> None:
+        entries = self.entries()
+        new = [path for path in paths if path not in entries[kind]]
+
+        def settle() -> None:
+            """Forget what is again as it was before us."""
+            now = self.entries()
+            back = [path for path in paths if path in now[kind] and now[kind][path]["before"] == read(path)]
+            self._write({**now, kind: {path: entry for path, entry in now[kind].items() if path not in back}})
+
+        undos.push(MANIFEST, settle)
+        old = {path: read(path) for path in paths}
+
+        def undo_change() -> None:
+            # What refused the change may refuse to be written at all: a read-only file system, a kernel's EINVAL.
+            if old != {path: read(path) for path in paths}:
+                undo()
+
+        added = {path: {"before": old[path], "by": self._by} for path in new}
+        self._write({**entries, kind: {**entries[kind], **added}})
+        undos.push(", ".join(paths), undo_change)
+        write()
+        settle()
+
+    def _make_folder_of(self, path: str, undos: Undos) -> None:
+        folder = path.rpartition("/")[0]
+        if not self._host.exists(folder):
+            made: list[str] = []
+            undos.push(folder, lambda: _remove_folders(self._host, made))
+            made.extend(self._host.make_folder(folder))
+
+    def _write(self, entries: Mapping[str, Mapping[str, Any]]) -> None:
+        new = _render(entries)
+        if new == self._host.read_bytes(MANIFEST):
+            return
+        if new is None:
+            self._host.remove(MANIFEST)
+            self._host.remove_folder(FOLDER)
+        else:
+            self._host.make_folder(FOLDER, 0o700)
+            # 0600: it holds the text of other owners' files.
+            self._host.replace(MANIFEST, new, 0o600)
+
+
+def _render(entries: Mapping[str, Mapping[str, Any]]) -> bytes | None:
+    if not any(entries.values()):
+        return None
+    return (json.dumps({"schema": _SCHEMA, **entries}, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _remove_folders(host: Host, made: list[str]) -> None:
+    for folder in reversed(made):
+        host.remove_folder(folder)

@@ -1,0 +1,374 @@
+# Copyright (c) 2026, the bulwark.node authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the kernel says about hugepages: pools per size and NUMA node, memory, mounts, boot arguments.
+
+Sources: hugetlbpage.rst, ABI/testing/sysfs-kernel-mm-hugepages, and what set_max_huge_pages() does with a write.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
+from ansible_collections.bulwark.node.plugins.module_utils.host import Host
+from ansible_collections.bulwark.node.plugins.module_utils.node import cgroups, kubelet
+from ansible_collections.bulwark.node.plugins.module_utils.node.system import command_line
+from ansible_collections.bulwark.node.plugins.module_utils.units import format_size, parse_size
+
+__all__ = [
+    "CHANGED",
+    "CHANGED_SINCE_START",
+    "NODES",
+    "BootArg",
+    "HugetlbMount",
+    "NodeMemory",
+    "NodePool",
+    "Pool",
+    "Pools",
+    "attribute_folder",
+    "facts",
+    "observe",
+    "online_nodes",
+    "read_pool",
+]
+
+POOLS = "/sys/kernel/mm/hugepages"
+NODES = "/sys/devices/system/node"
+CHANGED = "/run/bulwark-hugepages-changed"
+"""Seconds after boot at which the module last changed a pool: the kernel itself keeps no such time."""
+ATTRIBUTE = re.compile(r".*?(?:/node([0-9]+)/hugepages)?/hugepages-([0-9]+)kB/nr(?:_overcommit)?_hugepages")
+CHANGED_SINCE_START = "the hugepages module changed a pool after the kubelet started"
+
+
+@dataclass(frozen=True)
+class NodePool:
+    """The pages of one size on one NUMA node; ``total`` counts surplus pages too, as in sysfs."""
+
+    node: int
+    total: int
+    free: int
+    surplus: int
+
+    @property
+    def persistent(self) -> int:
+        """The pages that a write to nr_hugepages sets."""
+        return self.total - self.surplus
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The pages of one size (in bytes) on the whole machine."""
+
+    size: int
+    total: int
+    free: int
+    reserved: int
+    surplus: int
+    overcommit: int
+    nodes: tuple[NodePool, ...]
+
+    @property
+    def persistent(self) -> int:
+        """The pages that a write to nr_hugepages sets."""
+        return self.total - self.surplus
+
+    @property
+    def in_use(self) -> int:
+        """Pages that are mapped or promised: the pool cannot shrink below."""
+        return self.total - self.free + self.reserved
+
+    def node(self, number: int) -> NodePool:
+        """The pool's part on one node. Raises KeyError."""
+        for part in self.nodes:
+            if part.node == number:
+                return part
+        raise KeyError(number)
+
+    def facts(self) -> dict[str, Any]:
+        """As in docs/schemas.md: counts are pages."""
+        return {
+            "size": format_size(self.size),
+            "size_bytes": self.size,
+            "total": self.total,
+            "free": self.free,
+            "reserved": self.reserved,
+            "surplus": self.surplus,
+            "overcommit": self.overcommit,
+            "unclaimed": self.free - self.reserved,
+            "nodes": [{"node": n.node, "total": n.total, "free": n.free, "surplus": n.surplus} for n in self.nodes],
+        }
+
+
+@dataclass(frozen=True)
+class NodeMemory:
+    """One NUMA node's memory in bytes. ``running``: what is neither free, nor page cache, nor in a hugepage pool."""
+
+    node: int
+    total: int
+    running: int
+
+
+@dataclass(frozen=True)
+class HugetlbMount:
+    """A mounted hugetlbfs; ``size`` in bytes, None where the mount does not tell."""
+
+    path: str
+    size: int | None
+
+
+@dataclass(frozen=True)
+class BootArg:
+    """One ``hugepages=`` of the kernel command line with the size it binds to; ``nodes`` for the form ``0:4,1:4``."""
+
+    size: int
+    count: int | None
+    nodes: dict[str, int] | None
+
+    def facts(self) -> dict[str, Any]:
+        """{size, size_bytes, count, nodes}."""
+        return {"size": format_size(self.size), "size_bytes": self.size, "count": self.count, "nodes": self.nodes}
+
+
+@dataclass(frozen=True)
+class Pools:
+    """Everything of the kernel's side, once observed."""
+
+    default_size: int | None
+    pools: tuple[Pool, ...]
+    memory: tuple[NodeMemory, ...]
+    mounts: tuple[HugetlbMount, ...]
+    boot_args: tuple[BootArg, ...]
+    cgroup: cgroups.HugetlbReadiness
+    kubelet_unit: str | None
+    restart_needed: bool | None
+    restart_reason: str | None
+
+    def pool(self, size: int) -> Pool:
+        """The pool of one size. Raises KeyError."""
+        for pool in self.pools:
+            if pool.size == size:
+                return pool
+        raise KeyError(size)
+
+    def facts(self) -> dict[str, Any]:
+        """The subset ``hugepages`` of the facts, as in docs/schemas.md."""
+        return {
+            "default_size_bytes": self.default_size,
+            "pools": [pool.facts() for pool in self.pools],
+            "pool_bytes": sum(pool.size * pool.total for pool in self.pools),
+            "memory_total_bytes": sum(node.total for node in self.memory),
+            "mounts": [
+                {"path": m.path, "size_bytes": m.size, "size": None if m.size is None else format_size(m.size)}
+                for m in self.mounts
+            ],
+            "boot_args": [argument.facts() for argument in self.boot_args],
+            "cgroup": self.cgroup.facts(),
+            "kubelet": {
+                "running": self.kubelet_unit is not None,
+                "unit": self.kubelet_unit,
+                "restart_needed": self.restart_needed,
+                "reason": self.restart_reason,
+            },
+            "reason": None if self.pools else "this kernel offers no hugepages",
+        }
+
+
+def facts(host: Host) -> dict[str, Any]:
+    """The subset ``hugepages``."""
+    return observe(host).facts()
+
+
+def observe(host: Host) -> Pools:
+    """Read it all: files alone, nothing is forked and nothing changes."""
+    pools = tuple(read_pool(host, size) for size in _sizes(host))
+    memory = _memory(host)
+    default = _meminfo(host, "/proc/meminfo").get("Hugepagesize")
+    agent = kubelet.find(host)
+    needed, reason = _restart_needed(host, agent, pools)
+    return Pools(
+        default_size=default,
+        pools=pools,
+        memory=memory,
+        mounts=_mounts(host, default),
+        boot_args=_boot_args(host, default, [pool.size for pool in pools]),
+        cgroup=cgroups.hugetlb_readiness(host, [pool.size for pool in pools]),
+        kubelet_unit=agent.unit if agent else None,
+        restart_needed=needed,
+        restart_reason=reason,
+    )
+
+
+def attribute_folder(size: int, node: int | None) -> str:
+    """The sysfs folder of a pool: the whole machine's, or one node's."""
+    name = f"hugepages-{size // 1024}kB"
+    return f"{POOLS}/{name}" if node is None else f"{NODES}/node{node}/hugepages/{name}"
+
+
+def read_pool(host: Host, size: int) -> Pool:
+    """One pool as it is now."""
+    folder = attribute_folder(size, None)
+    nodes = []
+    for node in online_nodes(host):
+        part = attribute_folder(size, node)
+        # A node without memory has no pools.
+        if host.exists(part):
+            nodes.append(NodePool(node, *(_count(host, part, name) for name in ("nr", "free", "surplus"))))
+    return Pool(
+        size=size,
+        total=_count(host, folder, "nr"),
+        free=_count(host, folder, "free"),
+        reserved=_count(host, folder, "resv"),
+        surplus=_count(host, folder, "surplus"),
+        overcommit=_count(host, folder, "nr_overcommit"),
+        nodes=tuple(nodes),
+    )
+
+
+def online_nodes(host: Host) -> list[int]:
+    """The NUMA nodes; empty on a kernel without NUMA."""
+    return sorted(int(name[4:]) for name in host.names(NODES) if re.fullmatch(r"node[0-9]{1,5}", name))
+
+
+def _sizes(host: Host) -> list[int]:
+    names = (re.fullmatch(r"hugepages-([0-9]{1,12})kB", name) for name in host.names(POOLS))
+    return sorted(int(match.group(1)) * 1024 for match in names if match)
+
+
+def _count(host: Host, folder: str, name: str) -> int:
+    path = f"{folder}/{name}_hugepages"
+    value = host.integer(path)
+    if value is None:
+        raise HostError(path, "does not exist, though its folder does")
+    return value
+
+
+def _meminfo(host: Host, path: str) -> dict[str, int]:
+    """A meminfo in bytes, numbers without a unit as they are; the ``Node N`` of a node's file is dropped."""
+    rows = re.findall(
+        r"^(?:Node [0-9]+ )?([A-Za-z0-9_()]+):\s+([0-9]{1,20})( kB)?$", host.read(path) or "", re.MULTILINE
+    )
+    return {name: int(number) * (1024 if unit else 1) for name, number, unit in rows}
+
+
+def _memory(host: Host) -> tuple[NodeMemory, ...]:
+    numbers = online_nodes(host)
+    if len(numbers) < 2:
+        # The machine's own file: a node's counts less where the kernel initialises memory late (deferred_init).
+        return (_node_memory(host, "/proc/meminfo", numbers[0] if numbers else 0, None),)
+    return tuple(_node_memory(host, f"{NODES}/node{node}/meminfo", node, node) for node in numbers)
+
+
+def _node_memory(host: Host, path: str, number: int, pools_of: int | None) -> NodeMemory:
+    row = _meminfo(host, path)
+    if "MemTotal" not in row or "MemFree" not in row:
+        raise HostError(path, "lacks the line MemTotal or MemFree")
+    # FilePages of a node is Cached + Buffers of the machine. Shared memory counts there too, but cannot be dropped.
+    files = row.get("FilePages", row.get("Cached", 0) + row.get("Buffers", 0))
+    droppable = max(0, files - row.get("Shmem", 0)) + row.get("SReclaimable", 0)
+    used = row["MemTotal"] - row["MemFree"] - droppable - _pooled(host, pools_of)
+    return NodeMemory(number, row["MemTotal"], max(0, used))
+
+
+def _pooled(host: Host, node: int | None) -> int:
+    """Bytes in all pools of a node."""
+    folders = [(size, attribute_folder(size, node)) for size in _sizes(host)]
+    return sum(size * _count(host, folder, "nr") for size, folder in folders if host.exists(folder))
+
+
+def _mounts(host: Host, default: int | None) -> tuple[HugetlbMount, ...]:
+    found = []
+    for mount in cgroups.mounts(host):
+        if mount.fstype == "hugetlbfs":
+            text = next((option.partition("=")[2] for option in mount.options if option.startswith("pagesize=")), None)
+            try:
+                size = default if text is None else parse_size(text)
+            except ValueError:
+                size = None
+            found.append(HugetlbMount(mount.path, size))
+    return tuple(found)
+
+
+def _boot_args(host: Host, default: int | None, sizes: list[int]) -> tuple[BootArg, ...]:
+    """The groups of the command line: a ``hugepages=`` binds to the ``hugepagesz=`` before it.
+
+    A leading one means the default size; after a size that the kernel does not have it is ignored.
+    """
+    found: list[BootArg] = []
+    size = default
+    for token in command_line(host):
+        name, value = token.partition("=")[::2]
+        if name in ("hugepagesz", "default_hugepagesz"):
+            try:
+                wanted = parse_size(value)
+            except ValueError:
+                wanted = 0
+            # default_hugepagesz only names the default; what follows still binds to the size before it.
+            if name == "hugepagesz":
+                size = wanted if wanted in sizes else None
+        elif name == "hugepages" and size is not None:
+            counts = re.findall(r"(?:([0-9]{1,5}):)?([0-9]{1,15})", value)
+            if ":" in value:
+                found.append(BootArg(size, None, {node: int(count) for node, count in counts if node}))
+            elif counts:
+                found.append(BootArg(size, int(counts[0][1]), None))
+    return tuple(found)
+
+
+def _restart_needed(
+    host: Host, agent: kubelet.Kubelet | None, pools: tuple[Pool, ...]
+) -> tuple[bool | None, str | None]:
+    """Whether the kubelet's idea of the pools is older than the pools: it reads them at start alone (kubernetes#99483)."""
+    if agent is None:
+        return False, "no kubelet is running"
+    changed = host.read(CHANGED)
+    noted = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]+)?)\s*", changed or "")
+    if noted and float(noted.group(1)) > agent.started_at:
+        return True, CHANGED_SINCE_START
+    if not any(pool.total for pool in pools):
+        return None, "no pool has pages now; whether one had when the kubelet started cannot be told from the node"
+    return None, "the kernel keeps no time of a pool's last change; compare the Node's capacity with the pools"
+
+
+def parse_attribute(path: str) -> tuple[int, int | None]:
+    """(size in bytes, node or None) of a pool's sysfs attribute."""
+    match = ATTRIBUTE.fullmatch(path)
+    if match is None:
+        raise ValueError(path)
+    return int(match.group(2)) * 1024, None if match.group(1) is None else int(match.group(1))
+
+
+def resized(pool: Pool, node: int | None, count: int) -> Pool:
+    """The pool with ``count`` persistent pages on one node, or spread over all; pages in use stay as surplus."""
+    if not pool.nodes:
+        total = max(count, pool.in_use)
+        return replace(pool, total=total, free=pool.free + total - pool.total, surplus=total - count)
+    goals = {part.node: part.persistent for part in pool.nodes}
+    if node is not None:
+        goals[node] = count
+    else:
+        _spread(goals, count)
+    nodes = tuple(_resized_node(part, goals[part.node]) for part in pool.nodes)
+    delta = sum(part.total for part in nodes) - pool.total
+    surplus = sum(part.surplus for part in nodes)
+    return replace(pool, total=pool.total + delta, free=pool.free + delta, surplus=surplus, nodes=nodes)
+
+
+def _spread(goals: dict[int, int], count: int) -> None:
+    """Bring the sum of ``goals`` to ``count`` in even steps, as the kernel goes round its nodes."""
+    while (rest := count - sum(goals.values())) != 0:
+        open_nodes = [node for node in sorted(goals) if rest > 0 or goals[node] > 0]
+        step = max(1, abs(rest) // len(open_nodes))
+        for node in open_nodes:
+            if rest == 0:
+                break
+            move = min(step, abs(rest)) if rest > 0 else -min(step, abs(rest), goals[node])
+            goals[node] += move
+            rest -= move
+
+
+def _resized_node(part: NodePool, goal: int) -> NodePool:
+    total = max(goal, part.total - part.free)
+    return replace(part, total=total, free=part.free + total - part.total, surplus=total - goal)

@@ -1,0 +1,139 @@
+# Copyright (c) 2026, the bulwark.node authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""hugetlbfs mounts for the page sizes that systemd does not mount itself: now by mount(8), at boot by a mount unit.
+
+systemd's own dev-hugepages.mount covers the default size. No daemon-reload is needed: systemd sees the mount itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from ansible_collections.bulwark.node.plugins.module_utils.converge import Change, Undos
+from ansible_collections.bulwark.node.plugins.module_utils.host import Host
+from ansible_collections.bulwark.node.plugins.module_utils.node import cgroups, hugetlb
+from ansible_collections.bulwark.node.plugins.module_utils.units import format_size, parse_size
+
+__all__ = ["Units", "apply", "observe"]
+
+_UNITS = "/etc/systemd/system"
+_HEADER = "# Written by the bulwark.node collection.\n"
+_UNIT = """\
+[Unit]
+Description=Huge Pages File System for pages of {size}
+Documentation=https://docs.kernel.org/admin-guide/mm/hugetlbpage.html
+DefaultDependencies=no
+Before=sysinit.target
+ConditionPathExists={folder}
+ConditionCapability=CAP_SYS_ADMIN
+
+[Mount]
+What=hugetlbfs
+Where={path}
+Type=hugetlbfs
+Options={options}
+
+[Install]
+WantedBy=sysinit.target
+"""
+
+
+@dataclass(frozen=True)
+class Units:
+    """The mount units that we may write, by size in bytes: their texts, and the links that enable them."""
+
+    texts: Mapping[int, str | None]
+    links: Mapping[int, str | None]
+
+    def files(self) -> dict[str, str | None]:
+        """The units' texts by path."""
+        return {_unit(size): text for size, text in self.texts.items()}
+
+    def plan(self, wanted: Mapping[int, bool], mounted: Mapping[int, list[str]]) -> list[Change]:
+        """For each size: is it to be mounted, and where it is mounted now."""
+        changes = []
+        for size, present in sorted(wanted.items()):
+            changes += (
+                self._present(size, mounted.get(size, [])) if present else self._absent(size, mounted.get(size, []))
+            )
+        return changes
+
+    def predict(self, changes: Iterable[Change]) -> Units:
+        """The units after the changes."""
+        after = {change.target: change.after for change in changes}
+        return replace(
+            self,
+            texts={size: after.get(_unit(size), text) for size, text in self.texts.items()},
+            links={size: after.get(_link(size), target) for size, target in self.links.items()},
+        )
+
+    def _present(self, size: int, mounted: list[str]) -> list[Change]:
+        path, old = _path(size), self.texts[size]
+        changes = [] if mounted else [Change("mount", path, None, format_size(size))]
+        # Somebody else's mount, or a unit of that name that is not ours, serves as well.
+        if mounted in ([], [path]) and (old is None or old.startswith(_HEADER)):
+            text = _HEADER + _UNIT.format(
+                size=format_size(size), folder=hugetlb.attribute_folder(size, None), path=path, options=_options(size)
+            )
+            if old != text:
+                changes.append(Change("file", _unit(size), old, text))
+            if self.links[size] is None:
+                changes.append(Change("link", _link(size), None, f"../{_name(size)}"))
+        return changes
+
+    def _absent(self, size: int, mounted: list[str]) -> list[Change]:
+        old = self.texts[size]
+        if old is None or not old.startswith(_HEADER):
+            return []
+        changes = [Change("mount", _path(size), format_size(size), None)] if _path(size) in mounted else []
+        if self.links[size] is not None:
+            changes.append(Change("link", _link(size), self.links[size], None))
+        return [*changes, Change("file", _unit(size), old, None)]
+
+
+def observe(host: Host, sizes: Iterable[int]) -> Units:
+    """The units that are there now."""
+    known = list(sizes)
+    return Units(
+        {size: host.read(_unit(size)) for size in known}, {size: host.link_target(_link(size)) for size in known}
+    )
+
+
+def apply(host: Host, change: Change, undos: Undos) -> None:
+    """Mount or unmount one hugetlbfs."""
+    path, size = change.target, parse_size(change.after or change.before)
+    undos.push(path, lambda: _set_mounted(host, path, size, change.before is not None))
+    _set_mounted(host, path, size, change.after is not None)
+
+
+def _set_mounted(host: Host, path: str, size: int, mounted: bool) -> None:
+    is_mounted = any(mount.path == path for mount in cgroups.mounts(host))
+    if mounted and not is_mounted:
+        host.make_folder(path)
+        host.run(["mount", "-t", "hugetlbfs", "-o", _options(size), "hugetlbfs", path])
+    elif is_mounted and not mounted:
+        host.run(["umount", path])
+    if not mounted:
+        host.remove_folder(path)
+
+
+def _name(size: int) -> str:
+    return f"dev-hugepages{format_size(size)}.mount"
+
+
+def _path(size: int) -> str:
+    return f"/dev/hugepages{format_size(size)}"
+
+
+def _unit(size: int) -> str:
+    return f"{_UNITS}/{_name(size)}"
+
+
+def _link(size: int) -> str:
+    return f"{_UNITS}/sysinit.target.wants/{_name(size)}"
+
+
+def _options(size: int) -> str:
+    return f"pagesize={format_size(size)},nosuid,nodev"

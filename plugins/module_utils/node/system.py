@@ -1,0 +1,142 @@
+# Copyright (c) 2026, the bulwark.node authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The machine itself: kernel, distribution, boot, command line, cgroup version, container, init."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from typing import Any
+
+from ansible_collections.bulwark.node.plugins.module_utils.host import Host
+from ansible_collections.bulwark.node.plugins.module_utils.node import cgroups
+
+__all__ = ["command_line", "facts", "has_systemd", "os_release", "redacted"]
+
+REDACTED = "<redacted>"
+# PROC_PID_INIT_INO in include/linux/proc_ns.h
+_INITIAL_PID_NAMESPACE = "pid:[4026531836]"
+_SECRET = re.compile(
+    r"passw(?:or)?d|passphrase|secret|token|credential|signature|random_?seed|authorization"
+    r"|(?:^|[._-])(?:pass|psk|creds?)(?:$|[._-])|(?:keys?|(?<!by)pass|pwd?|sig)$|(?:^|[._-])keys?[._-]",
+    re.IGNORECASE,
+)
+# Passwords inside of a value: iscsi:user:password@host, where it may hold anything, and https://token@host.
+_USER_INFO = re.compile(r"(?<=[:/])(?<!:/)[^/:@]*:[^@]*(?:@[^@/:]*)*(?=@)|(?<=://)[^/]*(?=@)")
+_BEARER = re.compile(r"\b(bearer|basic)\s+[^\s\"]+", re.IGNORECASE)
+# In the options of CIFS two commas stand for one.
+_INNER = re.compile(r"([^,;&?=]+)=((?:[^,;&]|,,)*)")
+
+
+def facts(host: Host) -> dict[str, Any]:
+    """The subset ``host``; a value that the machine does not tell is None, and ``reason`` says which and why."""
+    release = os_release(host)
+    kernel = host.read("/proc/sys/kernel/osrelease")
+    boot_id = host.read("/proc/sys/kernel/random/boot_id")
+    boot_time = _boot_time(host)
+    version = cgroups.version(host)
+    missing = [
+        name
+        for name, value in (
+            ("kernel_release", kernel),
+            ("boot_id", boot_id),
+            ("boot_time", boot_time),
+            ("cgroup", version),
+        )
+        if value is None
+    ]
+    return {
+        "kernel_release": kernel.strip() if kernel else None,
+        "architecture": os.uname().machine,
+        "os_id": release.get("ID"),
+        "os_version": release.get("VERSION_ID"),
+        "boot_id": boot_id.strip() if boot_id else None,
+        "boot_time": boot_time,
+        "uptime_s": int(host.uptime()),
+        "cmdline": redacted(command_line(host)),
+        "cgroup": version,
+        "container": _container(host),
+        "init": "systemd" if has_systemd(host) else (host.read("/proc/1/comm") or "").strip() or None,
+        "reason": f"/proc does not tell: {', '.join(missing)}" if missing else None,
+    }
+
+
+def os_release(host: Host) -> dict[str, str]:
+    """os-release(5) as a dict; empty where there is none."""
+    text = host.read("/etc/os-release") or host.read("/usr/lib/os-release") or ""
+    values = {}
+    for line in text.split("\n"):
+        name, equals, value = line.partition("=")
+        if equals and re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
+            try:
+                values[name] = "".join(shlex.split(value))
+            except ValueError:
+                values[name] = value.strip().strip("\"'")
+    return values
+
+
+def command_line(host: Host) -> list[str]:
+    """The kernel's command line, split as the kernel does: spaces inside of double quotes do not separate."""
+    text = (host.read("/proc/cmdline") or "").strip()
+    return re.findall(r'(?:[^\s"]|"[^"]*(?:"|$))+', text)
+
+
+def redacted(tokens: list[str]) -> list[str]:
+    """The same tokens without secrets: the value of a secret's name, at the start or inside of another value
+
+    (``rootflags=password=…``), the word after ``--…token``, user:password@ and bearer tokens.
+    """
+    shown: list[str] = []
+    hide_next = False
+    for token in tokens:
+        name, equals, value = token.partition("=")
+        if hide_next and not token.startswith("--"):
+            shown.append(REDACTED)
+            hide_next = False
+            continue
+        hide_next = False
+        if _SECRET.search(name):
+            hide_next = not equals and token.startswith("-")
+            shown.append(f"{name}={REDACTED}" if equals else token)
+        elif equals:
+            shown.append(f"{name}={_without_secrets(value)}")
+        else:
+            shown.append(_without_secrets(token))
+    return shown
+
+
+def _without_secrets(value: str) -> str:
+    def inner(match: re.Match[str]) -> str:
+        return f"{match.group(1)}={REDACTED}" if _SECRET.search(match.group(1)) else match.group(0)
+
+    return _BEARER.sub(rf"\1 {REDACTED}", _USER_INFO.sub(REDACTED, _INNER.sub(inner, value)))
+
+
+def has_systemd(host: Host) -> bool:
+    """Whether systemd is the service manager: the test of sd_booted(3)."""
+    return host.exists("/run/systemd/system")
+
+
+def _boot_time(host: Host) -> int | None:
+    match = re.search(r"^btime ([0-9]{1,20})$", host.read("/proc/stat") or "", re.MULTILINE)
+    return int(match.group(1)) if match else None
+
+
+def _container(host: Host) -> str:
+    """The kind of container that we run in, or ``none``. See systemd-detect-virt(1)."""
+    # An image's marker files stay when the image is booted as a machine: the kernel's word comes first.
+    initial = host.link_target("/proc/self/ns/pid") == _INITIAL_PID_NAMESPACE
+    if initial and host.same_file("/proc/1/root", "/") is not False:
+        return "none"
+    noted = (host.read("/run/systemd/container") or "").strip()
+    if noted:
+        return noted
+    if host.exists("/run/.containerenv"):
+        return "podman"
+    if host.exists("/.dockerenv"):
+        return "docker"
+    if re.search(r"kubepods|/docker[-/]|/lxc[./]|libpod", host.read("/proc/1/cgroup") or ""):
+        return "container"
+    return "none" if initial else "container"
