@@ -1,0 +1,137 @@
+# Copyright (c) 2026, the bulwark.node authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Judges what node_facts returned for each host, shows it and writes report.json. Runs on the controller alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible import constants as C  # noqa: N812
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.bulwark.node.plugins.plugin_utils import report
+
+__all__ = ["ActionModule"]
+
+ARGUMENT_SPEC: dict[str, Any] = {
+    "results": {"type": "dict", "required": True},
+    "dir": {"type": "path", "required": True},
+}
+
+_FILE = "report.json"
+# Of a fleet's unreachable hosts the message names some; the result lists them all.
+_MAX_NAMED = 10
+
+display = Display()
+
+
+class _ReportError(Exception):
+    """The task cannot be done; the message names the option, what is wrong with its value and what was expected."""
+
+
+class ActionModule(ActionBase):
+    """The action of ``bulwark.node.report``. It needs no connection, so the host that it is said to run on may be down."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Result as RETURN of the module documents it, in which failed and msg tell of bad options and a failed write."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        args = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)[1]
+        try:
+            results = _results(args["results"])
+            path = os.path.join(_folder(args["dir"]), _FILE)
+            made = report.build(results, datetime.now(timezone.utc))
+            for line in report.table(made, _width()):
+                display.display(line.text, color=_colour(line.tone))
+            if not self._task.check_mode:
+                _write(path, report.dumps(made))
+        except _ReportError as exc:
+            # Not AnsibleActionFail: core 2.16 announces an exception on top of the message.
+            return {**result, "failed": True, "msg": f"report: {exc}"}
+
+        unreachable, failed = report.hosts_of(made, "unreachable"), report.hosts_of(made, "failed")
+        result.update(
+            # The time of the report is part of it, so that no two are the same.
+            changed=True,
+            path=path,
+            summary=made["summary"],
+            hosts_unreachable=unreachable,
+            hosts_failed=failed,
+        )
+        if unreachable or failed:
+            result.update(failed=True, msg=_message(len(results), unreachable, failed))
+        return result
+
+
+def _results(value: Any) -> dict[str, Any]:
+    if not value:
+        raise _ReportError(
+            "results: is empty; expected a dictionary of at least one host's name and what node_facts returned for it"
+        )
+    # Ansible's tagged strings must not become keys of the report.
+    hosts = {str.__str__(host) if isinstance(host, str) else host: result for host, result in value.items()}
+    for host, result in hosts.items():
+        if not isinstance(host, str) or not host:
+            raise _ReportError(f"results: has the key {host!r}; expected the name of a host")
+        if result is not None and not isinstance(result, Mapping):
+            raise _ReportError(
+                f"results: {report.escape(host)!r} is no dictionary; expected the registered result of node_facts"
+            )
+    return hosts
+
+
+def _folder(value: str) -> str:
+    if not value:
+        raise _ReportError("dir: is empty; expected a folder on the controller")
+    folder = os.path.abspath(str.__str__(value))
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise _ReportError(f"dir: {folder} is no folder; expected a folder, or a path where one can be made")
+    return folder
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        report.write(path, text)
+    except OSError as exc:
+        raise _ReportError(
+            f"dir: cannot write {path}: {exc.strerror}; expected a folder that the user who runs ansible may write to, or may make"
+        ) from exc
+    display.display(f"Report: {report.escape(path)}")
+
+
+def _width() -> int:
+    """Columns of the terminal. COLUMNS counts before what Display found, for the output of CI jobs and AWX is no terminal."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isascii() and columns.isdecimal() and len(columns) <= 4:
+        return int(columns)
+    # Display measures before ansible forks; a worker's own stdout is not the terminal.
+    found: int | None = display.columns
+    return found or 79
+
+
+def _colour(tone: report.Tone) -> str | None:
+    colours: dict[report.Tone, str] = {
+        "bad": C.COLOR_ERROR,
+        "warn": C.COLOR_WARN,
+        "unreachable": C.COLOR_UNREACHABLE,
+        "good": C.COLOR_OK,
+        "quiet": C.COLOR_SKIP,
+    }
+    return colours.get(tone)
+
+
+def _message(total: int, unreachable: list[str], failed: list[str]) -> str:
+    parts = []
+    for what, hosts in (("unreachable", unreachable), ("no facts from", failed)):
+        if hosts:
+            named = ", ".join(report.escape(host) for host in hosts[:_MAX_NAMED])
+            more = f" and {len(hosts) - _MAX_NAMED} more" if len(hosts) > _MAX_NAMED else ""
+            parts.append(f"{what}: {named}{more}")
+    return f"{len(unreachable) + len(failed)} of {total} hosts could not be audited; {'; '.join(parts)}"

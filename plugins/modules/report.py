@@ -1,0 +1,124 @@
+# Copyright (c) 2026, the bulwark.node authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Documentation alone: plugins/action/report.py does the work, on the controller.
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: report
+short_description: Judges the facts of hosts and reports the findings
+version_added: 0.1.0
+author:
+  - The bulwark.node authors (@bulwark)
+description:
+  - Judges what M(bulwark.node.node_facts) returned for each host, prints a table of the findings, the worst first, and writes all
+    of it to the file C(report.json).
+  - Runs on the controller alone and connects to no host. Run it once per play, with C(run_once), in a play without C(serial).
+  - Fails, after the report is written, when a host was unreachable or returned no facts. Findings do not make it fail.
+  - "The findings of this release are: V(hugepages-cgroup-ready), V(hugepages-kubelet-restart), V(hugepages-boot-args-met),
+    V(hugepages-idle-memory) and V(thp-direct-compaction)."
+extends_documentation_fragment:
+  - bulwark.node.attributes
+  - bulwark.node.attributes.actiongroup_all
+attributes:
+  check_mode:
+    support: full
+    details:
+      - The findings are judged and printed and the hosts make the task fail as ever; C(report.json) is not written.
+  diff_mode:
+    support: none
+  idempotent:
+    support: none
+    details:
+      - A report holds the time when it was made, so that each run writes another one.
+  platform:
+    support: full
+    platforms: posix
+  action:
+    description: Is an action plugin, which runs on the controller.
+    support: full
+options:
+  results:
+    description:
+      - What M(bulwark.node.node_facts) returned, as C(register) keeps it, per name of a host.
+      - A host whose result is empty is reported as failed, for nothing is known of it.
+    type: dict
+    required: true
+  dir:
+    description:
+      - The folder on the controller that C(report.json) is written to. A relative path starts at the current folder.
+      - It is made, with mode C(0750), where it is missing. The file gets mode C(0640), since it names weaknesses of machines;
+        an older C(report.json) is replaced in one step.
+    type: path
+    required: true
+seealso:
+  - module: bulwark.node.node_facts
+notes:
+  - The table is as wide as the environment variable E(COLUMNS) says, else as the terminal, else 79 columns.
+"""
+
+EXAMPLES = r"""
+- name: Gather the facts, whatever becomes of a host
+  bulwark.node.node_facts:
+  register: node
+  ignore_unreachable: true
+  ignore_errors: true
+
+- name: Judge them and write the report
+  bulwark.node.report:
+    results: "{{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars) | map(attribute='node', default={}))) }}"
+    dir: bulwark-report
+  delegate_to: localhost
+  run_once: true
+"""
+
+RETURN = r"""
+path:
+  description: The report's file on the controller.
+  returned: success, or failure for a host's sake
+  type: str
+  sample: /home/ops/bulwark-report/report.json
+summary:
+  description: How many hosts and findings there are, as in the report.
+  returned: success, or failure for a host's sake
+  type: dict
+  contains:
+    hosts:
+      description: Hosts in the report.
+      type: int
+      sample: 12
+    unreachable:
+      description: Hosts that could not be reached.
+      type: int
+      sample: 1
+    failed:
+      description: Hosts that were reached and returned no facts.
+      type: int
+      sample: 0
+    findings:
+      description: Numbers of findings.
+      type: dict
+      contains:
+        by_status:
+          description: Per status V(fail), V(error), V(unknown), V(waived), V(not_applicable) and V(pass).
+          type: dict
+          sample: {"fail": 2, "error": 0, "unknown": 1, "waived": 0, "not_applicable": 22, "pass": 30}
+        fail_by_severity:
+          description: The findings of status V(fail) per severity V(critical), V(high), V(medium), V(low) and V(info).
+          type: dict
+          sample: {"critical": 0, "high": 1, "medium": 1, "low": 0, "info": 0}
+hosts_unreachable:
+  description: The hosts that could not be reached.
+  returned: success, or failure for a host's sake
+  type: list
+  elements: str
+  sample: [node7]
+hosts_failed:
+  description: The hosts that were reached and returned no facts.
+  returned: success, or failure for a host's sake
+  type: list
+  elements: str
+  sample: []
+"""
