@@ -1,0 +1,142 @@
+# Copyright (c) 2026, the bulwark.node authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Modules run by the real ansible on this machine, and the proof that it is left as it was found."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_HUGEPAGES = Path("/sys/kernel/mm/hugepages")
+_THP = Path("/sys/kernel/mm/transparent_hugepage")
+_NODES = Path("/sys/devices/system/node")
+# Where our modules write, and so where a test may leave something behind.
+_VOLATILE = (Path("/run/bulwark.lock"), Path("/run/bulwark-hugepages-changed"))
+_PERSISTENT = tuple(
+    Path(path) for path in ("/etc/sysctl.d", "/etc/tmpfiles.d", "/etc/systemd/system", "/var/lib/bulwark")
+)
+
+# A machine whose service manager is systemd, as far as sd_booted(3) can tell, for one run.
+SYSTEMD = "mount -t tmpfs tmpfs /run\nmkdir -p /run/systemd/system"
+WITHOUT_SYSTEMD = "mount -t tmpfs tmpfs /run"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What one module returned, and what ansible printed around it."""
+
+    result: dict[str, Any]
+    output: str
+
+    def __getitem__(self, key: str) -> Any:
+        return self.result[key]
+
+    @property
+    def failed(self) -> bool:
+        return " | FAILED! => " in self.output
+
+    def warns(self, text: str) -> bool:
+        """Whether ansible printed the text, which it wraps at the width of the terminal."""
+        return text in " ".join(self.output.split())
+
+
+Module = Callable[..., Ran]
+
+
+@pytest.fixture
+def module() -> Module:
+    """Run one module on this machine: ``module("hugepages", {options}, check=True)``.
+
+    ``inside`` are shell commands that first prepare a mount namespace of the run's own, which ends with it.
+    """
+
+    def run(name: str, options: dict[str, Any], check: bool = False, inside: str = "") -> Ran:
+        ansible = [
+            str(Path(sys.executable).parent / "ansible"),
+            *("localhost", "-c", "local", "-i", "localhost,"),
+            *("-e", f"ansible_python_interpreter={sys.executable}"),
+            *("-m", f"bulwark.node.{name}", "-a", json.dumps(options), "--diff"),
+            *(["--check"] if check else []),
+        ]
+        if inside:
+            ansible = ["unshare", "--mount", "sh", "-ec", f'{inside}\nexec "$@"', "sh", *ansible]
+        environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"}
+        done = subprocess.run(ansible, capture_output=True, text=True, timeout=180, env=environment, check=False)
+        assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
+        arrow, answer = done.stdout.partition(" => ")[1:]
+        assert arrow, done.stdout + done.stderr
+        return Ran(json.JSONDecoder().raw_decode(answer)[0], done.stdout + done.stderr)
+
+    return run
+
+
+def _attributes() -> dict[Path, str]:
+    """The settings of the kernel that our modules change, each as it would have to be written."""
+    found = {}
+    pools = [*_HUGEPAGES.glob("*/nr_overcommit_hugepages"), *_NODES.glob("node*/hugepages/*/nr_hugepages")]
+    if not list(_NODES.glob("node*")):
+        pools += _HUGEPAGES.glob("*/nr_hugepages")
+    for path in pools:
+        found[path] = path.read_text().strip()
+    for path in [*_THP.glob("*"), *_THP.glob("khugepaged/*"), *_THP.glob("hugepages-*/*")]:
+        if path.is_file() and path.stat().st_mode & 0o200:
+            text = path.read_text().strip()
+            found[path] = text.partition("[")[2].partition("]")[0] or text
+    return found
+
+
+def files_of_ours() -> dict[str, tuple[int, int, int, bytes]]:
+    """Mode, owner and content of all that is in the folders that we write to."""
+    found = {}
+    for top in (*_PERSISTENT, *_VOLATILE):
+        for path in [top, *top.rglob("*")] if top.exists() else []:
+            status = path.lstat()
+            content = os.readlink(path).encode() if path.is_symlink() else path.read_bytes() if path.is_file() else b""
+            found[str(path)] = (status.st_mode, status.st_uid, status.st_gid, content)
+    return found
+
+
+def snapshot() -> dict[str, Any]:
+    """All that a run must not change unasked."""
+    return {**{str(path): value for path, value in _attributes().items()}, **files_of_ours()}
+
+
+@pytest.fixture
+def kernel() -> Iterator[None]:
+    """Consent to change this machine's kernel settings; they and the files are compared and put back at the end."""
+    if os.geteuid() != 0:
+        pytest.skip("changing kernel settings takes root")
+    if os.environ.get("REQUIRE_ALL") != "1":
+        pytest.skip("it changes kernel settings of this very machine, and puts them back: set REQUIRE_ALL=1 to run it")
+    if not _HUGEPAGES.is_dir():
+        pytest.skip("hardware: this kernel has no hugepages")
+    if Path("/var/lib/bulwark").exists():
+        pytest.fail("this machine is managed by the collection, which left /var/lib/bulwark: test on another one")
+    files, attributes = files_of_ours(), _attributes()
+    yield
+    left = {path: value for path, value in _attributes().items() if value != attributes[path]}
+    for path in left:
+        # The kernel says EINVAL to what cannot be set, which then has not changed either.
+        with contextlib.suppress(OSError):
+            path.write_text(attributes[path])
+    for volatile in _VOLATILE:
+        if str(volatile) in files:
+            volatile.write_bytes(files[str(volatile)][3])
+        else:
+            volatile.unlink(missing_ok=True)
+    now = files_of_ours()
+    strays = sorted(path for path in {*files, *now} if files.get(path) != now.get(path))
+    for stray in sorted(set(now) - set(files), reverse=True):
+        Path(stray).unlink() if not Path(stray).is_dir() else Path(stray).rmdir()
+    assert not left, f"settings that the test did not put back: {left}"
+    assert not strays, f"files that the test left or changed: {strays}"

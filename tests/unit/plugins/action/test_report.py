@@ -1,0 +1,214 @@
+# Copyright (c) 2026, the bulwark.node authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The action plugin on a stand-in for Ansible's task: what it returns, prints and writes."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from ansible import constants
+from ansible.errors import AnsibleError
+
+from ansible_collections.bulwark.node.plugins.action import report
+from ansible_collections.bulwark.node.plugins.modules import report as documented
+from ansible_collections.bulwark.node.plugins.plugin_utils import report as rendering
+
+OK = {"ansible_facts": {"bulwark": {"schema": 1, "errors": [], "hugepages": None, "transparent_hugepages": None}}}
+DOWN = {"unreachable": True, "msg": "Connection refused"}
+BROKEN = {"failed": True, "msg": "no python"}
+
+
+class Screen:
+    """What the action shows, with its colours."""
+
+    columns = 79
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str | None]] = []
+
+    def display(self, msg: str, color: str | None = None) -> None:
+        self.lines.append((msg, color))
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    made = Screen()
+    monkeypatch.setattr(report, "display", made)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    return made
+
+
+def run(check: bool = False, **args: Any) -> dict[str, Any]:
+    task: Any = SimpleNamespace(args=args, async_val=0, check_mode=check, action="bulwark.node.report")
+    connection: Any = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None))
+    unused: Any = None
+    action: Any = report.ActionModule(task, connection, unused, unused, unused, unused)
+    # As the plugin loader does.
+    action._load_name = "bulwark.node.report"
+    result: dict[str, Any] = action.run(None, {})
+    return result
+
+
+def test_a_report_is_written_and_summed_up(tmp_path: Path, screen: Screen) -> None:
+    result = run(results={"a": OK}, dir=str(tmp_path / "out"))
+    written = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert result == {
+        "changed": True,
+        "path": str(tmp_path / "out" / "report.json"),
+        "summary": written["summary"],
+        "hosts_unreachable": [],
+        "hosts_failed": [],
+    }
+    assert set(written) == {"schema", "generated", "hosts", "summary"}
+    assert screen.lines[0][0].startswith("HOST")
+    assert screen.lines[-1] == (f"Report: {tmp_path}/out/report.json", None)
+
+
+def test_unreachable_and_failed_hosts_fail_the_task_after_the_report_is_written(tmp_path: Path, screen: Screen) -> None:
+    result = run(results={"a": OK, "b": DOWN, "c": BROKEN, "d": {}}, dir=str(tmp_path))
+    assert result["failed"] is True
+    assert result["msg"] == "3 of 4 hosts could not be audited; unreachable: b; no facts from: c, d"
+    assert (result["hosts_unreachable"], result["hosts_failed"]) == (["b"], ["c", "d"])
+    assert list(json.loads((tmp_path / "report.json").read_text())["hosts"]) == ["a", "b", "c", "d"]
+    assert "unreachable" not in result
+
+
+@pytest.mark.parametrize(("result", "what"), [(DOWN, "unreachable: b"), (BROKEN, "no facts from: b")])
+def test_one_such_host_is_enough(result: dict[str, Any], what: str, tmp_path: Path, screen: Screen) -> None:
+    assert run(results={"a": OK, "b": result}, dir=str(tmp_path))["msg"] == f"1 of 2 hosts could not be audited; {what}"
+
+
+def test_the_message_names_some_of_many_hosts(tmp_path: Path, screen: Screen) -> None:
+    result = run(results={f"n{i:02}": DOWN for i in range(12)}, dir=str(tmp_path))
+    assert result["msg"].endswith("unreachable: n00, n01, n02, n03, n04, n05, n06, n07, n08, n09 and 2 more")
+    assert len(result["hosts_unreachable"]) == 12
+
+
+def test_check_mode_judges_and_writes_nothing(tmp_path: Path, screen: Screen) -> None:
+    result = run(check=True, results={"a": OK, "b": DOWN}, dir=str(tmp_path / "out"))
+    assert result["changed"] is True
+    assert result["failed"] is True
+    assert not (tmp_path / "out").exists()
+    assert any("unreachable" in line[0] for line in screen.lines)
+    assert not any("Report:" in line[0] for line in screen.lines)
+
+
+def test_a_relative_folder_starts_at_the_current_one(
+    tmp_path: Path, screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(results={"a": OK}, dir="bulwark-report")["path"] == str(tmp_path / "bulwark-report" / "report.json")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"results": {}}, "report: results: is empty; expected a dictionary of at least one host's name"),
+        ({"results": {"a": 1}}, "report: results: 'a' is no dictionary; expected the registered result of node_facts"),
+        ({"results": {1: OK}}, "report: results: has the key 1; expected the name of a host"),
+        ({"results": {"": OK}}, "report: results: has the key ''; expected the name of a host"),
+        ({"dir": ""}, "report: dir: is empty; expected a folder on the controller"),
+        (
+            {"dir": "/dev/null"},
+            "report: dir: /dev/null is no folder; expected a folder, or a path where one can be made",
+        ),
+        (
+            {"dir": "/dev/null/x"},
+            "report: dir: cannot write /dev/null/x/report.json: Not a directory; expected a folder",
+        ),
+    ],
+)
+def test_bad_options_are_named_with_what_is_expected(
+    args: dict[str, Any], message: str, tmp_path: Path, screen: Screen
+) -> None:
+    result = run(**{"results": {"a": OK}, "dir": str(tmp_path), **args})
+    assert result["failed"] is True
+    assert message in result["msg"]
+    assert "path" not in result
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"results": {"a": OK}}, "missing required arguments: dir"),
+        ({"dir": "x"}, "missing required arguments: results"),
+        ({"results": "x", "dir": "x"}, "'results' is of type"),
+        ({"results": {"a": OK}, "dir": "x", "other": 1}, "other"),
+    ],
+)
+def test_what_the_options_do_not_allow_is_refused(args: dict[str, Any], message: str, screen: Screen) -> None:
+    with pytest.raises(AnsibleError, match=message):
+        run(**args)
+
+
+def _tag_text() -> Any:
+    """What makes the string type by which the installed ansible-core remembers where a text came from."""
+    template = importlib.import_module("ansible.template")
+    if hasattr(template, "trust_as_template"):
+        return template.trust_as_template
+    return importlib.import_module("ansible.utils.unsafe_proxy").AnsibleUnsafeText
+
+
+def _tag(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_tag(key): _tag(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_tag(item) for item in value]
+    return _tag_text()(value) if isinstance(value, str) else value
+
+
+def _types(value: Any) -> set[type]:
+    children = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+    return {type(value)}.union(*map(_types, children))
+
+
+def test_tags_of_ansible_do_not_reach_the_report(
+    tmp_path: Path, screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Any] = []
+
+    def dumps(made: Any) -> str:
+        written.append(made)
+        return "{}"
+
+    monkeypatch.setattr(rendering, "dumps", dumps)
+    result = run(results=_tag({"a": OK, "b": DOWN}), dir=_tag(str(tmp_path)))
+    plain = {dict, list, str, int, float, bool, type(None)}
+    assert not _types(_tag({"a": OK})) <= plain
+    assert _types(written[0]) <= plain
+    assert _types(result) <= plain
+
+
+@pytest.mark.parametrize(
+    ("columns", "beside"), [("132", True), ("60", False), ("many", False), ("\u0663\u0663\u0663", False), ("", False)]
+)
+def test_the_table_is_as_wide_as_columns_says(
+    columns: str, beside: bool, tmp_path: Path, screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    run(results={"a": OK}, dir=str(tmp_path))
+    assert screen.lines[0][0].endswith("WHY") == beside
+
+
+def test_rows_have_colours_that_the_display_knows(tmp_path: Path, screen: Screen) -> None:
+    run(results={"a": DOWN, "b": BROKEN, "c": OK}, dir=str(tmp_path))
+    colours = {text.split()[0]: colour for text, colour in screen.lines if text[:3] in ("a  ", "b  ", "c  ")}
+    assert colours == {"a": constants.COLOR_UNREACHABLE, "b": constants.COLOR_ERROR, "c": constants.COLOR_WARN}
+
+
+def test_options_and_returned_keys_are_those_of_the_documentation(tmp_path: Path, screen: Screen) -> None:
+    options = yaml.safe_load(documented.DOCUMENTATION)["options"]
+    spec = {name: {"type": option["type"], "required": option["required"]} for name, option in options.items()}
+    assert spec == report.ARGUMENT_SPEC
+    returned = yaml.safe_load(documented.RETURN)
+    result = run(results={"a": OK, "b": DOWN}, dir=str(tmp_path))
+    assert set(returned) == set(result) - {"changed", "failed", "msg"}
+    assert set(returned["summary"]["contains"]) == set(result["summary"])
+    assert set(returned["summary"]["contains"]["findings"]["contains"]) == set(result["summary"]["findings"])
