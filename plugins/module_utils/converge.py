@@ -78,23 +78,25 @@ class Undos:
         self._stack: list[tuple[str, Callable[[], None]]] = []
 
     def push(self, what: str, undo: Callable[[], None]) -> None:
-        """``what`` names the object for the user; ``undo`` must be harmless where the change was never made."""
+        """``what`` names the object for the user; ``undo`` must be harmless where the change was never made, and twice."""
         self._stack.append((what, undo))
 
     def run(self) -> Iterator[tuple[str, str | None]]:
         """Undo all, the last first: what was undone, with an error's text where it could not be. None stops another."""
         while self._stack:
-            what, undo = self._stack.pop()
+            what, undo = self._stack[-1]
+            reason = None
             try:
-                try:
-                    undo()
-                except Interrupted:
-                    # The first signal came in the middle of an undo; no second one can.
-                    undo()
+                undo()
+            except Interrupted:
+                # The first signal came in the middle of an undo; no second one can. The undo is still on the stack.
+                continue
             except BulwarkError as error:
-                yield what, str(error)
-            else:
-                yield what, None
+                reason = str(error)
+            except Exception as error:  # noqa: BLE001 - a bug in one undo must not cost the others
+                reason = repr(error)
+            self._stack.pop()
+            yield what, reason
 
 
 class Domain(Protocol, Generic[S, D]):
@@ -171,10 +173,10 @@ def converge(domain: Domain[S, D], params: Params, check: bool) -> Result:
         verdict = domain.judge(before, after, left, desired)
         if verdict.failed:
             raise unmet_error(verdict.unmet)
+        return _result(before, after, changes, left, verdict)
     except BaseException as error:
         _roll_back(error, undos)
         raise
-    return _result(before, after, changes, left, verdict)
 
 
 def _result(before: State, after: State, changes: Sequence[Change], left: Sequence[Change], verdict: Verdict) -> Result:
@@ -207,13 +209,27 @@ def unmet_error(unmet: Sequence[Unmet]) -> UnmetError:
 
 
 def _roll_back(error: BaseException, undos: Undos) -> None:
-    """Undo what was done, and say on the error which parts of it are undone and which are not."""
+    """Undo what was done, and say on the error which parts of it are undone and which are not.
+
+    An error that is none of ours can say nothing: where something is not undone, a BulwarkError takes its place.
+    """
     undone: dict[str, None] = {}
     not_undone: list[dict[str, str]] = []
-    for what, failure in undos.run():
-        if failure is None:
-            undone[what] = None
-        else:
-            not_undone.append({"what": what, "reason": failure})
+
+    def undo_all() -> None:
+        for what, failure in undos.run():
+            if failure is None:
+                undone[what] = None
+            else:
+                not_undone.append({"what": what, "reason": failure})
+
+    try:
+        undo_all()
+    except Interrupted:
+        # The one signal came between two undos.
+        undo_all()
     if isinstance(error, BulwarkError):
         error.details.update(undone=list(undone), not_undone=not_undone)
+    elif not_undone:
+        details = {"undone": list(undone), "not_undone": not_undone}
+        raise BulwarkError(f"internal error: {error!r}", details) from error

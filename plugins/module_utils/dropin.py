@@ -3,20 +3,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Settings persisted in drop-in folders: our file in it, and the other files that set the same.
 
-Two formats: tmpfiles.d(5), whose *first* file by name wins for a path, and sysctl.d(5), whose *last* one wins for a key.
-A folder earlier in the search order hides a file of the same name in a later one.
+Two formats: tmpfiles.d(5), whose *first* line wins for a path, and sysctl.d(5), whose *last* one wins for a key. The files
+count in the order of their names; a folder earlier in the search order hides a file of the same name in a later one.
+Globs: tmpfiles.d applies different patterns one after the other, in sysctl.d a key by its name beats every pattern.
+Held against systemd-tmpfiles 252, and against tmpfiles.c and sysctl.c.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from io import StringIO
+from typing import NamedTuple
 
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Change
-from ansible_collections.bulwark.node.plugins.module_utils.errors import OwnerError
+from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OwnerError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 
 __all__ = ["SYSCTL", "TMPFILES", "Dropin", "Owner", "Persisted"]
@@ -34,13 +38,25 @@ class Owner:
     wins: bool
 
 
+class _Line(NamedTuple):
+    """A line of a file, for one of the keys that its pattern matches."""
+
+    key: str
+    path: str
+    pattern: str
+    value: str
+
+
 @dataclass(frozen=True)
 class Dropin:
-    """One drop-in format: where its files are, how a line is read and written, which of two files wins."""
+    """One drop-in format: where its files are, how a line is read and written, which of two lines wins."""
 
     manual: str
     folders: tuple[str, ...]
     first_wins: bool
+    separator: str
+    """What parts a key's names: no ``*`` reaches beyond it."""
+    names_beat_globs: bool
     parse: Callable[[str], tuple[str, str] | None]
     render: Callable[[str, str], str]
     last: tuple[str, ...] = ()
@@ -49,44 +65,68 @@ class Dropin:
     def observe(self, host: Host, path: str, keys: Iterable[str]) -> Persisted:
         """Our file as it is, and every other file that sets one of the keys."""
         text = host.read(path)
-        return Persisted(self, path, text, dict(self.settings(text or "")), tuple(self.owners(host, path, keys)))
+        return Persisted(self, path, text, self.values(text or ""), tuple(self.owners(host, path, keys)))
 
     def text(self, settings: Mapping[str, str]) -> str | None:
-        """The file that holds these settings, sorted by key; None (no file) where there are none."""
+        """The file that holds these settings, sorted by key; None (no file) where there are none.
+
+        Raises BulwarkError where a key or value cannot be written in this format (a line break, say).
+        """
         if not settings:
             return None
-        lines = "".join(self.render(key, settings[key]) + "\n" for key in sorted(settings))
-        return _HEADER.format(manual=self.manual) + lines
+        lines = [self.render(key, settings[key]) for key in sorted(settings)]
+        for key, line in zip(sorted(settings), lines):
+            if self.settings(line) != [(key, settings[key])]:
+                raise BulwarkError(f"{self.manual} has no way to write {key!r} with the value {settings[key]!r}")
+        return _HEADER.format(manual=self.manual) + "".join(f"{line}\n" for line in lines)
 
     def owners(self, host: Host, ours: str, keys: Iterable[str]) -> list[Owner]:
-        """Every other file that sets one of the keys, in the order in which they are read."""
-        wanted = sorted(set(keys))
-        found: list[Owner] = []
-        order = self._files(host) + [path for path in self.last if host.exists(path)]
-        ours_name = ours.rpartition("/")[2]
-        for path in order:
-            if path == ours:
-                continue
-            before_us = path not in self.last and path.rpartition("/")[2] < ours_name
-            for pattern, value in self.settings(host.read(path) or ""):
-                found.extend(
-                    Owner(path, key, value, before_us == self.first_wins) for key in wanted if fnmatchcase(key, pattern)
-                )
-        return found
+        """Every other file that sets one of the keys, in the order in which they are read; ``ours`` is "" where we have none.
 
-    def _files(self, host: Host) -> list[str]:
-        """The files that count, sorted by name, the hidden ones left out."""
-        paths: dict[str, str] = {}
+        We are taken to set every key at the place of our file, there or not yet.
+        """
+        wanted = sorted(set(keys))
+        read: list[_Line] = []
+        for path in self._files(host, ours):
+            settings = [(key, "") for key in wanted] if path == ours else self.settings(host.read(path) or "")
+            read.extend(
+                _Line(key, path, pattern, value)
+                for pattern, value in settings
+                for key in wanted
+                if _matches(key, pattern, self.separator)
+            )
+        winners = {key: self._winner(key, [line for line in read if line.key == key]) for key in wanted}
+        return [Owner(line.path, line.key, line.value, line is winners[line.key]) for line in read if line.path != ours]
+
+    def _winner(self, key: str, lines: Sequence[_Line]) -> _Line | None:
+        """Which of the lines for one key has the last word."""
+        counting: dict[str, _Line] = {}
+        for line in lines:
+            if not self.first_wins:
+                counting.pop(line.pattern, None)
+            counting.setdefault(line.pattern, line)
+        if self.names_beat_globs and key in counting:
+            return counting[key]
+        return list(counting.values())[-1] if counting else None
+
+    def _files(self, host: Host, ours: str) -> list[str]:
+        """The files that count in the order of their names, ours among them and those that are hidden left out."""
+        paths = {ours.rpartition("/")[2]: ours} if ours else {}
         for folder in self.folders:
             for name in host.names(folder):
                 if name.endswith(".conf"):
                     paths.setdefault(name, f"{folder}/{name}")
-        return [paths[name] for name in sorted(paths)]
+        return [paths[name] for name in sorted(paths)] + [path for path in self.last if host.exists(path)]
 
     def settings(self, text: str) -> list[tuple[str, str]]:
         """The (key, value) of each line that sets something."""
-        parsed = (self.parse(line.strip()) for line in text.splitlines())
+        parsed = (self.parse(line.strip()) for line in text.split("\n"))
         return [setting for setting in parsed if setting is not None]
+
+    def values(self, text: str) -> dict[str, str]:
+        """What one file sets, of a key's lines the one that wins."""
+        settings = self.settings(text)
+        return dict(reversed(settings) if self.first_wins else settings)
 
 
 @dataclass(frozen=True)
@@ -109,47 +149,71 @@ class Persisted:
         """The same after the changes."""
         for change in changes:
             if change.target == self.path:
-                return replace(self, text=change.after, settings=dict(self.dropin.settings(change.after or "")))
+                return replace(self, text=change.after, settings=self.dropin.values(change.after or ""))
         return self
 
     def refuse_winners(self, settings: Mapping[str, str]) -> None:
         """Raise OwnerError where another file's value would replace one of these settings at the next boot."""
         for owner in self.owners:
-            if owner.wins and settings.get(owner.key) != owner.value:
+            if owner.wins and settings.get(owner.key, owner.value) != owner.value:
                 raise OwnerError(
                     f"{owner.path} sets {owner.key} to {owner.value} and wins over {self.path} at boot. "
                     "Change it there, or set persist to false"
                 )
 
     def warnings(self, settings: Mapping[str, str]) -> tuple[str, ...]:
-        """A sentence for each other file that sets something else and loses."""
+        """A sentence for each other file that sets one of these settings to something else and loses."""
         return tuple(
             f"{owner.path} sets {owner.key} to {owner.value}; {self.path} wins over it at boot"
             for owner in self.owners
-            if not owner.wins and settings.get(owner.key) != owner.value
+            if not owner.wins and settings.get(owner.key, owner.value) != owner.value
         )
 
 
-def _parse_tmpfiles(line: str) -> tuple[str, str] | None:
-    """Path and argument of a line that writes to existing files (``w``, ``w!``, ``w+``…); other types set no attribute."""
-    if not line.startswith("w"):
-        return None
+def _matches(key: str, pattern: str, separator: str) -> bool:
+    """glob(3) over the names of a key: a wildcard stays within one name."""
+    if not re.search(r"[*?[]", pattern):
+        return key == pattern
+    names, patterns = key.split(separator), pattern.split(separator)
     try:
-        fields = shlex.split(line)
-    except ValueError:
-        fields = line.split()
-    if len(fields) < 7:
+        return len(names) == len(patterns) and all(map(fnmatchcase, names, patterns))
+    except re.error:  # "[z-a]" in somebody's file
+        return False
+
+
+def _parse_tmpfiles(line: str) -> tuple[str, str] | None:
+    """Path and argument of a line that writes to existing files (``w``, ``w!``, ``w+``…); other types set no attribute.
+
+    The fields may be quoted; the argument is the rest of the line, quotes and all.
+    """
+    source = StringIO(line)
+    lexer = shlex.shlex(source, posix=True)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    try:
+        fields = [lexer.get_token() or "" for _ in range(6)]
+    except ValueError:  # an open quote: systemd leaves such a line out as well
         return None
-    return fields[1], " ".join(fields[6:])
+    argument = source.read().strip()
+    if not re.fullmatch(r"w[-!+=~^$]*", fields[0]) or argument in ("", "-"):
+        return None
+    return re.sub(r"//+", "/", fields[1].replace("%%", "%")), _unescape(argument)
 
 
 def _render_tmpfiles(path: str, value: str) -> str:
     # "!": at boot only. A later "systemd-tmpfiles --create" must not take pages from running guests.
-    return f"w! {path} - - - - {value}"
+    return f"w! {_escape(path)} - - - - {_escape(value)}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "%%")
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\\\|%%", lambda match: match.group()[0], text)
 
 
 def _parse_sysctl(line: str) -> tuple[str, str] | None:
-    match = re.fullmatch(r"-?\s*([^#;=\s][^=]*?)\s*=\s*(.*)", line)
+    match = re.fullmatch(r"-?\s*([^-#;=\s][^=]*?)\s*=\s*(.*)", line)
     if match is None:
         return None
     key = match.group(1)
@@ -163,6 +227,8 @@ TMPFILES = Dropin(
     manual="tmpfiles.d(5)",
     folders=("/etc/tmpfiles.d", "/run/tmpfiles.d", "/usr/local/lib/tmpfiles.d", "/usr/lib/tmpfiles.d"),
     first_wins=True,
+    separator="/",
+    names_beat_globs=False,
     parse=_parse_tmpfiles,
     render=_render_tmpfiles,
 )
@@ -170,6 +236,8 @@ SYSCTL = Dropin(
     manual="sysctl.d(5)",
     folders=("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d"),
     first_wins=False,
+    separator=".",
+    names_beat_globs=True,
     parse=_parse_sysctl,
     render=lambda key, value: f"{key} = {value}",
     last=("/etc/sysctl.conf",),

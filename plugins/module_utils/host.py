@@ -17,6 +17,7 @@ import posixpath
 import re
 import secrets
 import stat
+import struct
 import time
 from collections.abc import Iterator
 from typing import Callable, NamedTuple
@@ -33,6 +34,8 @@ _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESRCH, errno.ENODEV}
 _CONTENT_XATTRS = {"security.ima", "security.evm"}
 _NO_XATTRS = {errno.ENOTSUP, errno.ENOSYS}
 _MAX_SYMLINKS = 40
+# What overlays the permission bits: an inherited one gives to others what the old file did not.
+_ACL = "system.posix_acl_access"
 _STALE_SECONDS = 3600
 # A sysctl allocates the whole buffer that a read offers, and refuses a large one with ENOMEM.
 _BLOCK = 64 << 10
@@ -53,7 +56,8 @@ class Host:
     """One machine, seen from ``root``. ``run`` executes an argument list (never a shell) and is handed in by the boundary."""
 
     def __init__(self, root: str = "/", run: Runner | None = None) -> None:
-        self.root = "" if root == "/" else root.rstrip("/")
+        # Free of symlinks, so that what lies below it is told by its prefix.
+        self.root = os.path.realpath(root).rstrip("/")
         self._run = run
 
     # reading
@@ -61,16 +65,14 @@ class Host:
     def read_bytes(self, path: str, limit: int = READ_LIMIT) -> bytes | None:
         """The content of a file, or None where it does not exist (or its process or device is gone).
 
-        Raises HostError where it cannot be read, or holds more than ``limit`` bytes.
+        Raises HostError where it cannot be read, is a FIFO, or holds more than ``limit`` bytes.
         """
+        descriptor = self.open(path)
+        if descriptor is None:
+            return None
         try:
-            # O_NONBLOCK: a FIFO in the place of a file must not hang the run.
-            descriptor = os.open(self._real(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
-        except OSError as error:
-            if error.errno in _GONE:
-                return None
-            raise HostError.from_os(path, "read", error) from error
-        try:
+            if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                raise HostError(path, "is a FIFO, expected a file")
             content = bytearray()
             while len(content) <= limit:
                 block = os.read(descriptor, _BLOCK)
@@ -84,6 +86,16 @@ class Host:
         finally:
             os.close(descriptor)
         raise HostError(path, f"holds more than {limit} bytes; nothing that large is expected here")
+
+    def open(self, path: str, flags: int = os.O_RDONLY) -> int | None:
+        """A descriptor, which the caller closes, for what is no text (ioctl, pread); None as in ``read_bytes``. Raises HostError."""
+        try:
+            # O_NONBLOCK: a FIFO in the place of a file must not hang the run.
+            return os.open(self._real(path), flags | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno in _GONE:
+                return None
+            raise HostError.from_os(path, "open" if flags else "read", error) from error
 
     def read(self, path: str, limit: int = READ_LIMIT) -> str | None:
         """The text of a file, or None where it does not exist. Bytes that are not UTF-8 come as ``\\xNN``."""
@@ -110,9 +122,21 @@ class Host:
                 return []
             raise HostError.from_os(path, "list", error) from error
 
+    def folders(self, path: str) -> list[str]:
+        """The sorted names of the folders in a folder, symlinks to folders left out; empty where there is no such folder."""
+        try:
+            with os.scandir(self._real(path)) as entries:
+                found = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError as error:
+            if error.errno in _GONE:
+                return []
+            raise HostError.from_os(path, "list", error) from error
+        # What has no UTF-8 name cannot be named to us either.
+        return sorted(name for name in found if name.isprintable())
+
     def exists(self, path: str) -> bool:
-        """True where something is at the path, a dangling symlink not counted."""
-        return os.path.exists(self._real(path))
+        """True where something is at the path, a dangling symlink not counted. Raises HostError where it may not be seen."""
+        return self.mode_and_owner(path) is not None
 
     def link_target(self, path: str) -> str | None:
         """What a symlink holds, or None where the path is no symlink."""
@@ -132,6 +156,73 @@ class Host:
                 return None
             raise HostError.from_os(path, "stat", error) from error
         return stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
+
+    def device_number(self, path: str) -> str | None:
+        """``major:minor`` of a character device, as its ``dev`` in /sys says it; None where the path is none."""
+        try:
+            status = os.stat(self._real(path))
+        except OSError as error:
+            if error.errno in _GONE:
+                return None
+            raise HostError.from_os(path, "stat", error) from error
+        if not stat.S_ISCHR(status.st_mode):
+            return None
+        return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+
+    def acl(self, path: str) -> bytes | None:
+        """The access ACL of a file in the kernel's own form (linux/posix_acl_xattr.h), or None where it has none."""
+        try:
+            return os.getxattr(self._real(path), _ACL)
+        except OSError as error:
+            if error.errno in _GONE | _NO_XATTRS | {errno.ENODATA}:
+                return None
+            raise HostError.from_os(path, "read the ACL", error) from error
+
+    def resolved(self, path: str) -> str:
+        """The path without symlinks, as the machine itself sees it, whether something is there or not."""
+        return os.path.realpath(self._real(path))[len(self.root) :] or "/"
+
+    def statvfs(self, path: str) -> os.statvfs_result | None:
+        """What the file system says of itself, as statvfs(3) does, or None where nothing is at the path."""
+        try:
+            return os.statvfs(self._real(path))
+        except OSError as error:
+            if error.errno in _GONE:
+                return None
+            raise HostError.from_os(path, "statvfs", error) from error
+
+    def changed_at(self, path: str) -> int | None:
+        """When what is at the path came there or last changed, in seconds since the epoch, or None where nothing is.
+
+        The time of the inode's last change: packages and archives set the other ones to times of their own.
+        """
+        try:
+            return int(os.stat(self._real(path)).st_ctime)
+        except OSError as error:
+            if error.errno in _GONE:
+                return None
+            raise HostError.from_os(path, "stat", error) from error
+
+    def is_write_locked(self, path: str) -> bool | None:
+        """Whether a process holds a record lock for writing on a file (fcntl(2)); None where there is no such file.
+
+        It is only asked for (F_GETLK), no lock is taken. Raises HostError where the file may not be opened.
+        """
+        try:
+            descriptor = os.open(self._real(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno in _GONE:
+                return None
+            raise HostError.from_os(path, "open", error) from error
+        try:
+            # struct flock: a lock for reading, of the whole file, conflicts with those for writing alone.
+            asked = struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
+            answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, asked)
+        except OSError as error:
+            raise HostError.from_os(path, "ask for locks", error) from error
+        finally:
+            os.close(descriptor)
+        return bool(struct.unpack_from("h", answer)[0] != fcntl.F_UNLCK)
 
     def same_file(self, one: str, other: str) -> bool | None:
         """Whether two paths lead to the same file or folder; None where that is not there or may not be seen."""
@@ -155,17 +246,22 @@ class Host:
         try:
             descriptor = os.open(self._real(path), os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
             try:
-                os.write(descriptor, value.encode())
+                data = value.encode()
+                written = os.write(descriptor, data)
             finally:
                 os.close(descriptor)
         except OSError as error:
             raise HostError.from_os(path, f"write {value!r}", error) from error
+        if written != len(data):
+            raise HostError(path, f"took {written} of the {len(data)} bytes of {value!r}")
 
-    def replace(self, path: str, content: bytes, mode: int = 0o644) -> None:
+    def replace(self, path: str, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
         """Give a file a new content, whole or not at all, and durable: temporary file, fsync, rename, fsync of the folder.
 
         Mode, owner, ACL, SELinux label and other extended attributes of the old file are kept; a new file gets
-        ``mode`` and what the folder gives. A symlink is followed only to a file in its own folder.
+        ``mode``, ``owner`` (uid, gid; None: ours) and what the folder gives. A symlink is followed only to a file in its
+        own folder. On a HostError the old file is untouched, unless the last fsync failed: then the new one is there,
+        and it alone is not known to be durable.
         """
         folder, name = self._destination(path)
         try:
@@ -174,14 +270,18 @@ class Host:
             raise HostError.from_os(path, "open the folder", error) from error
         temporary = f".{name}.bulwark-{secrets.token_hex(8)}"
         try:
-            _sweep(directory, f".{name}.bulwark-")
+            _sweep(directory, name)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
             try:
-                _keep_attributes(directory, name, descriptor, mode)
                 view = memoryview(content)
                 while view:
                     view = view[os.write(descriptor, view) :]
+                # After the content: a write takes set-id bits and capabilities away.
+                if not _keep_attributes(directory, name, descriptor):
+                    if owner is not None:
+                        os.fchown(descriptor, *owner)
+                    os.fchmod(descriptor, mode)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
@@ -218,24 +318,33 @@ class Host:
                 raise HostError.from_os(path, "remove", error) from error
 
     def make_folder(self, path: str, mode: int = 0o755) -> list[str]:
-        """Make a folder and those above it; what was made comes back, the topmost first."""
+        """Make a folder of this mode, whatever the umask, and those above it with 0755; what was made comes back, the topmost first.
+
+        Raises HostError where one cannot be made, or is no folder; then none is left.
+        """
         made: list[str] = []
-        current = ""
-        for part in path.strip("/").split("/"):
-            current = f"{current}/{part}"
-            try:
-                os.mkdir(self._real(current), mode)
-                made.append(current)
-            except FileExistsError:
-                continue
-            except OSError as error:
-                raise HostError.from_os(current, "make the folder", error) from error
+        parts = path.strip("/").split("/")
+        try:
+            for depth in range(1, len(parts) + 1):
+                current = "/" + "/".join(parts[:depth])
+                try:
+                    os.mkdir(self._real_parent(current), 0o700)
+                    made.append(current)
+                    os.chmod(self._real(current), mode if depth == len(parts) else 0o755)
+                except OSError as error:
+                    if not (error.errno == errno.EEXIST and os.path.isdir(self._real(current))):
+                        raise HostError.from_os(current, "make the folder", error) from error
+        except BaseException:
+            for folder in reversed(made):
+                with contextlib.suppress(HostError):
+                    self.remove_folder(folder)
+            raise
         return made
 
     def remove_folder(self, path: str) -> bool:
         """Remove a folder if it is empty; False where it is not, or is not there."""
         try:
-            os.rmdir(self._real(path))
+            os.rmdir(self._real_parent(path))
         except OSError as error:
             if error.errno in _GONE or error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY):
                 return False
@@ -244,7 +353,7 @@ class Host:
 
     @contextlib.contextmanager
     def locked(self, path: str, seconds: float) -> Iterator[None]:
-        """Hold an advisory lock; HostError where another process keeps it longer than ``seconds``. It dies with us."""
+        """Hold an advisory lock; HostError naming the process that keeps it longer than ``seconds``. It dies with us."""
         try:
             descriptor = os.open(self._real(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
@@ -259,21 +368,31 @@ class Host:
                     if error.errno not in (errno.EAGAIN, errno.EACCES):
                         raise HostError.from_os(path, "lock", error) from error
                 if time.monotonic() >= deadline:
+                    holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
                     raise HostError(
-                        path, f"another run is changing this node and did not finish in {seconds:.0f} s; try again"
+                        path,
+                        f"another run{holder and f' (process {holder})'} is changing this node and did not finish in "
+                        f"{seconds:.0f} s; try again",
                     )
                 time.sleep(0.1)
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             yield
         finally:
             os.close(descriptor)
 
     # commands
 
-    def run(self, command: list[str]) -> Completed:
-        """Run a command to its end. Raises HostError where it cannot be started or does not return 0."""
+    def attempt(self, command: list[str]) -> Completed:
+        """Run a command to its end, whatever it returns (127: it could not be started). Raises HostError in a mere tree."""
         if self._run is None:
             raise HostError(command[0], "no command can be run in this tree")
-        completed = self._run(command)
+        return self._run(command)
+
+    def run(self, command: list[str]) -> Completed:
+        """Run a command to its end. Raises HostError where it cannot be started or does not return 0."""
+        completed = self.attempt(command)
         if completed.rc != 0:
             said = (completed.stderr or completed.stdout).strip() or "nothing"
             raise HostError(" ".join(command), f"returned {completed.rc} and said: {said[:500]}")
@@ -283,6 +402,7 @@ class Host:
 
     def _real(self, path: str) -> str:
         """Where a path of the machine lies, its symlinks resolved as the machine would."""
+        _refuse_nul(path)
         if not self.root:
             return path
         done, todo, hops = "", path.split("/"), 0
@@ -309,11 +429,19 @@ class Host:
 
     def _real_parent(self, path: str) -> str:
         """As ``_real``, but the last name is not followed."""
+        _refuse_nul(path)
         folder, name = posixpath.split(path)
         return posixpath.join(self._real(folder), name)
 
+    def destination(self, path: str) -> str:
+        """The file that ``replace`` replaces: of a symlink the one in its folder that it leads to, there or not yet.
+
+        Raises HostError where it leads out of its folder, or to what is no regular file.
+        """
+        return posixpath.join(posixpath.dirname(path), self._destination(path)[1])
+
     def _destination(self, path: str) -> tuple[str, str]:
-        """Folder and name of the file that a replacement of ``path`` replaces."""
+        """Real folder and name of the file that a replacement of ``path`` replaces."""
         folder, name = posixpath.split(path)
         real_folder = os.path.realpath(self._real(folder))
         if self.link_target(path) is not None:
@@ -321,40 +449,54 @@ class Host:
             if posixpath.dirname(real) != real_folder:
                 raise HostError(path, f"is a symlink to {real[len(self.root) :]}, outside of its folder; refused")
             name = posixpath.basename(real)
+        try:
+            mode = os.stat(posixpath.join(real_folder, name), follow_symlinks=False).st_mode
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise HostError.from_os(path, "stat", error) from error
+        else:
+            if not stat.S_ISREG(mode):
+                raise HostError(path, "is not a regular file; refused")
         return real_folder, name
 
 
-def _keep_attributes(directory: int, name: str, descriptor: int, mode: int) -> None:
-    """Give the new file what the old one of that name has, or ``mode`` where there is no old one."""
+def _refuse_nul(path: str) -> None:
+    """A path from a hostile file may hold what the kernel's paths cannot; Python raises no OSError for it."""
+    if "\0" in path:
+        raise HostError(path.replace("\0", "\\0"), "is no path: it holds a NUL", "EINVAL")
+
+
+def _keep_attributes(directory: int, name: str, descriptor: int) -> bool:
+    """Give the new file what the old one of that name has; False where there is no old one."""
     try:
         old = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=directory)
     except FileNotFoundError:
-        os.fchmod(descriptor, mode)
-        return
+        return False
     try:
         status = os.fstat(old)
-        if not stat.S_ISREG(status.st_mode):
-            raise HostError(name, "is not a regular file; refused")
         os.fchown(descriptor, status.st_uid, status.st_gid)
         # After chown, which clears the set-id bits; before the ACL, whose mask chmod would change.
         os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
         try:
-            attributes = os.listxattr(old)
+            attributes, inherited = os.listxattr(old), os.listxattr(descriptor)
         except OSError as error:
             if error.errno in _NO_XATTRS:
-                return
+                return True
             raise
+        if _ACL in inherited and _ACL not in attributes:
+            os.removexattr(descriptor, _ACL)
         for attribute in attributes:
             if attribute not in _CONTENT_XATTRS:
                 os.setxattr(descriptor, attribute, os.getxattr(old, attribute))
     finally:
         os.close(old)
+    return True
 
 
-def _sweep(directory: int, prefix: str) -> None:
-    """Remove temporary files that a killed run left; a living run's is younger."""
-    for name in os.listdir(directory):
-        if name.startswith(prefix):
+def _sweep(directory: int, name: str) -> None:
+    """Remove the temporary files of that name that a killed run left; a living run's is younger."""
+    for found in os.listdir(directory):
+        if re.fullmatch(rf"\.{re.escape(name)}\.bulwark-[0-9a-f]{{16}}", found):
             with contextlib.suppress(OSError):
-                if os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime < time.time() - _STALE_SECONDS:
-                    os.unlink(name, dir_fd=directory)
+                if os.stat(found, dir_fd=directory, follow_symlinks=False).st_mtime < time.time() - _STALE_SECONDS:
+                    os.unlink(found, dir_fd=directory)

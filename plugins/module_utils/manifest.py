@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Undos
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
-from ansible_collections.bulwark.node.plugins.module_utils.host import Host
+from ansible_collections.bulwark.node.plugins.module_utils.host import READ_LIMIT, Host
 
 __all__ = ["MANIFEST", "Manifest"]
 
@@ -40,9 +40,10 @@ class Manifest:
             return {kind: {} for kind in _KINDS}
         try:
             content = json.loads(text)
-            if content["schema"] != _SCHEMA or not all(isinstance(content[kind], dict) for kind in _KINDS):
+            entries = [entry for kind in _KINDS for entry in content[kind].values()]
+            if content["schema"] != _SCHEMA or not all({"before", "by"} <= entry.keys() for entry in entries):
                 raise ValueError
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise HostError(
                 MANIFEST, "is not a manifest of schema 1; move it away, and what it listed can no longer be undone"
             ) from None
@@ -53,31 +54,39 @@ class Manifest:
         return self.entries()[kind].get(path)
 
     def file(self, path: str, text: str | None, undos: Undos) -> None:
-        """Give a file its text (mode 0644 where it is new), or remove it with None."""
-        old = self._host.read_bytes(path)
-        mode = self._host.mode_and_owner(path)
+        """Give a file its text (mode 0644 where it is new), or remove it with None.
+
+        A symlink stays: the entry names the file in its folder that it leads to. Raises HostError where it leads elsewhere.
+        """
+        path = self._host.destination(path)
+        old, status = self._host.read_bytes(path), self._host.mode_and_owner(path)
+        # Where the undo finds the file removed, it cannot take these from it.
+        mode, owner = (status[0], status[1:]) if status else (0o644, None)
 
         def put(content: bytes | None) -> None:
             if content is None:
                 self._host.remove(path)
             else:
-                self._host.replace(path, content, mode[0] if mode else 0o644)
+                self._host.replace(path, content, mode, owner)
 
-        self._make_folder_of(path, undos)
+        if text is not None:
+            self._make_folder_of(path, undos)
         self._change(
             "files", [path], self._file, lambda: put(None if text is None else text.encode()), lambda: put(old), undos
         )
 
     def link(self, path: str, target: str | None, undos: Undos) -> None:
-        """Make a symlink, or remove it with None."""
+        """Make a symlink, or remove it with None. Raises HostError where something else is at the path: it stays."""
         old = self._host.link_target(path)
 
         def put(value: str | None) -> None:
-            self._host.remove(path)
+            if self._host.link_target(path) is not None:
+                self._host.remove(path)
             if value is not None:
                 self._host.symlink(value, path)
 
-        self._make_folder_of(path, undos)
+        if target is not None:
+            self._make_folder_of(path, undos)
         self._change("links", [path], self._host.link_target, lambda: put(target), lambda: put(old), undos)
 
     def kernel(self, path: str, value: str, undos: Undos) -> None:
@@ -131,8 +140,15 @@ class Manifest:
             back = [path for path in paths if path in now[kind] and now[kind][path]["before"] == read(path)]
             self._write({**now, kind: {path: entry for path, entry in now[kind].items() if path not in back}})
 
-        undos.push(MANIFEST, settle)
         old = {path: read(path) for path in paths}
+
+        def undo_entries() -> None:
+            """The entries as they were: a way back that was taken and is undone is still a way back."""
+            now = self.entries()
+            kept = {path: entry for path, entry in now[kind].items() if path not in paths or read(path) != old[path]}
+            self._write({**now, kind: {**kept, **{path: entries[kind][path] for path in paths if path not in new}}})
+
+        undos.push(MANIFEST, undo_entries)
 
         def undo_change() -> None:
             # What refused the change may refuse to be written at all: a read-only file system, a kernel's EINVAL.
@@ -147,19 +163,22 @@ class Manifest:
 
     def _make_folder_of(self, path: str, undos: Undos) -> None:
         folder = path.rpartition("/")[0]
-        if not self._host.exists(folder):
-            made: list[str] = []
-            undos.push(folder, lambda: _remove_folders(self._host, made))
-            made.extend(self._host.make_folder(folder))
+        missing: list[str] = []
+        while folder and not self._host.exists(folder):
+            missing.append(folder)
+            folder = folder.rpartition("/")[0]
+        if missing:
+            undos.push(missing[0], lambda: _remove_folders(self._host, missing))
+            self._host.make_folder(missing[0])
 
     def _write(self, entries: Mapping[str, Mapping[str, Any]]) -> None:
         new = _render(entries)
-        if new == self._host.read_bytes(MANIFEST):
-            return
         if new is None:
             self._host.remove(MANIFEST)
             self._host.remove_folder(FOLDER)
-        else:
+        elif len(new) > READ_LIMIT:
+            raise HostError(MANIFEST, f"would grow beyond {READ_LIMIT} bytes, and could not be read again")
+        elif new != self._host.read_bytes(MANIFEST):
             self._host.make_folder(FOLDER, 0o700)
             # 0600: it holds the text of other owners' files.
             self._host.replace(MANIFEST, new, 0o600)
@@ -171,6 +190,6 @@ def _render(entries: Mapping[str, Mapping[str, Any]]) -> bytes | None:
     return (json.dumps({"schema": _SCHEMA, **entries}, indent=2, sort_keys=True) + "\n").encode()
 
 
-def _remove_folders(host: Host, made: list[str]) -> None:
-    for folder in reversed(made):
+def _remove_folders(host: Host, deepest_first: Sequence[str]) -> None:
+    for folder in deepest_first:
         host.remove_folder(folder)

@@ -27,15 +27,16 @@ def run(module: AnsibleModule, domain: Callable[[Host], Domain[Any, Any]]) -> No
     """Converge one domain with the module's parameters, and exit or fail the module with the result."""
     host = Host(run=command_runner(module))
     instance = domain(host)
-    # A cut connection or a cancelled job must leave the machine as it was, not half changed.
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, _interrupt)
     try:
+        # A cut connection or a cancelled job must leave the machine as it was, not half changed.
+        _handle_signals(_interrupt)
         if module.check_mode:
             result = converge(instance, module.params, check=True)
         else:
             with host.locked(_LOCK, _LOCK_SECONDS):
                 result = converge(instance, module.params, check=False)
+                # It is done: from here on a signal has nothing to undo, and must not cost the result.
+                _handle_signals(signal.SIG_IGN)
     except BulwarkError as error:
         fail(module, instance.name, error)
     for warning in result.verdict.warnings:
@@ -57,15 +58,23 @@ def command_runner(module: AnsibleModule) -> Runner:
 
     def runner(command: list[str]) -> Completed:
         try:
-            return Completed(*module.run_command(command, environ_update=_COMMAND_LOCALE, handle_exceptions=False))
+            return Completed(
+                *module.run_command(
+                    command, environ_update=_COMMAND_LOCALE, handle_exceptions=False, expand_user_and_vars=False
+                )
+            )
         except OSError as error:
             return Completed(127, "", str(error))
 
     return runner
 
 
+def _handle_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, handler)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     # Once only: a second signal must not cut the undoing short.
-    for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(each, signal.SIG_IGN)
-    raise Interrupted(f"stopped by {signal.Signals(number).name}; what had been changed is undone")
+    _handle_signals(signal.SIG_IGN)
+    raise Interrupted(f"stopped by {signal.Signals(number).name}")
