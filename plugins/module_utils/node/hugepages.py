@@ -10,8 +10,8 @@ sysctl.d(5), which knows the default page size alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.converge import (
@@ -22,7 +22,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.converge import (
     Verdict,
     unmet_error,
 )
-from ansible_collections.bulwark.node.plugins.module_utils.dropin import SYSCTL, TMPFILES, Owner, Persisted
+from ansible_collections.bulwark.node.plugins.module_utils.dropin import SYSCTL, TMPFILES, Persisted
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, HostError, OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manifest
@@ -31,6 +31,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.node import (
     hugetlb,
     hugetlbfs,
     memory_guard,
+    shortfall,
     tuned,
 )
 from ansible_collections.bulwark.node.plugins.module_utils.node.hugetlb import HugetlbMount, Pool, Pools
@@ -102,8 +103,7 @@ class State:
     failures: Mapping[str, int]
     reserve: Reserve
     systemd: bool
-    tuned: tuple[Owner, ...] = ()
-    predicted: bool = field(default=False)
+    predicted: bool = False
 
     def facts(self) -> dict[str, Any]:
         """The subset ``hugepages`` of the facts."""
@@ -160,14 +160,13 @@ class Hugepages:
         persisted = dropin.observe(host, path, keys)
         if systemd:
             # systemd-sysctl and systemd-tmpfiles-setup run in no fixed order: a line of the former may be the last word.
-            rivals = SYSCTL.owners(host, "", keys)
-            persisted = replace(
-                persisted, owners=persisted.owners + tuple(replace(rival, wins=True) for rival in rivals)
-            )
+            rivals = tuple(rival for rival in SYSCTL.owners(host, "", keys) if rival.wins)
+            persisted = replace(persisted, owners=persisted.owners + rivals)
+        tuned_keys = {("sysctl" if key.startswith("vm.") else "sysfs", key): key for key in keys}
         total = sum(node.total for node in kernel.memory)
         return State(
             kernel=kernel,
-            persisted=replace(persisted, owners=persisted.owners + _tuned_owners(host)),
+            persisted=replace(persisted, owners=persisted.owners + tuned.owners(host, tuned_keys)),
             units=hugetlbfs.observe(host, [pool.size for pool in kernel.pools]),
             free_blocks=buddyinfo.free_blocks(host),
             failures=buddyinfo.failures(host),
@@ -183,9 +182,10 @@ class Hugepages:
         """Sizes and nodes exist, pages in use stay, memory suffices, nobody else wins at boot."""
         targets = _targets(state, desired)
         for wanted in targets:
-            _check_exists(state.kernel, wanted)
-            if not desired.allow_surplus:
-                _check_in_use(state.kernel, wanted)
+            if desired.pools is not None:
+                _check_exists(state.kernel, wanted)
+        if not desired.allow_surplus:
+            self._check_in_use(state, desired)
         memory_guard.check(state.kernel, self.predict(state, self.plan(state, desired)).kernel, state.reserve)
         if desired.persist and desired.present:
             for wanted in targets:
@@ -194,9 +194,17 @@ class Hugepages:
                         f"{wanted.option}: pages of {format_size(wanted.size)}"
                         f"{'' if wanted.node is None else f' on node {wanted.node}'} cannot be persisted without systemd: "
                         "sysctl.d knows only the total of the default size. Set persist to false, or boot with "
-                        f"{_boot_remedy(wanted)}"
+                        f"{shortfall.boot_arguments(wanted.size, wanted.node, wanted.count or 0)}"
                     )
-            state.persisted.refuse_winners(_competing(state, desired))
+            state.persisted.refuse_winners(_agreeing(state, desired))
+
+    def _check_in_use(self, state: State, desired: Desired) -> None:
+        """In the order of the plan: what one node's pool gives up may be what another's reservations stood on."""
+        named = {(wanted.size, wanted.node): wanted for wanted in _targets(state, desired)}
+        for change in self.plan(state, desired):
+            if change.kind == "pool":
+                _check_in_use(state.kernel, named[hugetlb.parse_attribute(change.target)])
+                state = self.predict(state, [change])
 
     # plan
 
@@ -268,7 +276,7 @@ class Hugepages:
         size, node = hugetlb.parse_attribute(change.target)
         before = hugetlb.read_pool(self._host, size)
         failures = buddyinfo.failures(self._host)
-        self._note_change(undos)
+        forget = self._note_change(undos)
         # Node by node: a total alone would come back spread in another way.
         nodes: list[int | None] = [part.node for part in before.nodes if node in (None, part.node)]
         self._manifest.kernel_group(
@@ -279,15 +287,24 @@ class Hugepages:
             undos=undos,
         )
         after = hugetlb.read_pool(self._host, size)
+        if after == before:
+            forget()
         if _persistent(after, node) < change.after and desired.on_shortfall == "fail":
             counters = buddyinfo.grown(failures, buddyinfo.failures(self._host))
-            raise unmet_error([_shortfall(change, desired, after, buddyinfo.free_blocks(self._host), counters)])
+            raise unmet_error(
+                [_explain(change, desired, hugetlb.observe(self._host), buddyinfo.free_blocks(self._host), counters)]
+            )
 
     def _ask(self, change: Change, size: int, node: int | None, desired: Desired) -> None:
         """Write, read back, and while the kernel gives less: compact and write again, until it brings nothing more."""
 
         def ask() -> int:
-            self._host.write(change.target, str(change.after))
+            try:
+                self._host.write(change.target, str(change.after))
+            except HostError as error:
+                # Where the kernel gives such pages at boot alone, it refuses to grow the pool.
+                if error.code != "EINVAL" or change.after < change.before:
+                    raise
             return _persistent(hugetlb.read_pool(self._host, size), node)
 
         compact = "/proc/sys/vm/compact_memory" if node is None else f"{hugetlb.NODES}/node{node}/compact"
@@ -302,21 +319,26 @@ class Hugepages:
 
     def _restore(self, before: Pool) -> None:
         """Give every node its pages back."""
-        parts: list[tuple[int | None, int]]
-        parts = [(part.node, part.persistent) for part in before.nodes] or [(None, before.persistent)]
-        for node, count in parts:
-            self._host.write(f"{hugetlb.attribute_folder(before.size, node)}/nr_hugepages", str(count))
-        now = hugetlb.read_pool(self._host, before.size)
-        if [(part.node, part.persistent) for part in now.nodes] != [
-            (part.node, part.persistent) for part in before.nodes
-        ]:
+
+        def counts(pool: Pool) -> dict[int | None, int]:
+            return {part.node: part.persistent for part in pool.nodes} or {None: pool.persistent}
+
+        wanted, now = counts(before), counts(hugetlb.read_pool(self._host, before.size))
+        for node, count in wanted.items():
+            if now.get(node) != count:
+                self._host.write(f"{hugetlb.attribute_folder(before.size, node)}/nr_hugepages", str(count))
+        now = counts(hugetlb.read_pool(self._host, before.size))
+        if now != wanted:
             raise HostError(
                 hugetlb.attribute_folder(before.size, None),
-                f"had {before.persistent} pages and now has {now.persistent}; the kernel did not take them back",
+                f"had {sum(wanted.values())} pages and now has {sum(now.values())}; the kernel did not take them back",
             )
 
-    def _note_change(self, undos: Undos) -> None:
-        """Note the time of the change for the kubelet's sake; it lies in /run, and so is gone after a boot."""
+    def _note_change(self, undos: Undos) -> Callable[[], None]:
+        """Note the time of the change for the kubelet's sake; it lies in /run, and so is gone after a boot.
+
+        What comes back takes the note away again, for where the kernel changed nothing.
+        """
         old = self._host.read_bytes(hugetlb.CHANGED)
 
         def undo() -> None:
@@ -327,49 +349,30 @@ class Hugepages:
 
         undos.push(hugetlb.CHANGED, undo)
         self._host.replace(hugetlb.CHANGED, f"{self._host.uptime()}\n".encode())
+        return undo
 
     # judge
 
     def judge(self, before: State, after: State, left: Sequence[Change], desired: Desired) -> Verdict:
         """Shortfalls as ``on_shortfall`` says; anything else that is left fails the run."""
         grown = buddyinfo.grown(before.failures, after.failures)
-        unmet = [
-            _shortfall(c, desired, after.kernel.pool(hugetlb.parse_attribute(c.target)[0]), after.free_blocks, grown)
-            for c in left
-            if _short(c)
-        ]
-        others = [
-            Unmet(
-                c.target,
-                c.after,
-                c.before,
-                "it was written, and read back as another value",
-                "Look who else writes it.",
-            )
-            for c in left
-            if not _short(c)
-        ]
-        surplus = [] if desired.allow_surplus else _new_surplus(before.kernel, after.kernel)
-        warnings = (
-            list(after.persisted.warnings(_competing(after, desired))) if desired.persist and desired.present else []
-        )
-        if not desired.persist and desired.present:
-            warnings.extend(_contradictions(after, desired))
+        unmet = [_explain(change, desired, after.kernel, after.free_blocks, grown) for change in left if _short(change)]
+        others = [shortfall.other_value(change) for change in left if not _short(change)]
+        surplus = [] if desired.allow_surplus else shortfall.new_surplus(before.kernel, after.kernel)
+        warnings: list[str] = []
+        if desired.present:
+            lasting = after.persisted.warnings(_agreeing(after, desired))
+            warnings.extend(lasting if desired.persist else _contradictions(after, desired))
         if after.predicted:
-            warnings.extend(_may_fall_short(before, after))
-        if unmet and desired.on_shortfall == "warn":
+            warnings.extend(shortfall.may_fall_short(before.kernel, after.kernel, before.free_blocks))
+        if desired.on_shortfall == "warn":
             warnings.extend(f"{item.target}: {item.reason}" for item in unmet)
-        unit = after.kernel.kubelet_unit
-        restart = (
-            ({"unit": unit, "reason": after.kernel.restart_reason or ""},)
-            if unit and after.kernel.restart_needed
-            else ()
-        )
+        unit, reason = after.kernel.kubelet_unit, after.kernel.restart_reason
         return Verdict(
             unmet=tuple(unmet + others + surplus),
             warnings=tuple(warnings),
             reboot_required=bool(unmet) and desired.on_shortfall == "reboot",
-            restart_required=restart,
+            restart_required=({"unit": unit, "reason": reason or ""},) if unit and after.kernel.restart_needed else (),
             failed=bool(others or surplus) or (bool(unmet) and desired.on_shortfall == "fail"),
         )
 
@@ -428,15 +431,16 @@ def _refuse_overlaps(pools: Sequence[Wanted]) -> None:
 
 
 def _targets(state: State, desired: Desired) -> tuple[Wanted, ...]:
-    """The pools that are named, or with ``state: absent`` alone those that our file persists."""
+    """The pools that are named, or with ``state: absent`` alone what our file persists."""
     if desired.pools is not None:
         return desired.pools
-    found = {}
+    found: dict[tuple[int, int | None], Wanted] = {}
     for key in state.persisted.settings:
-        parsed = _parse_key(state.kernel, key)
-        if parsed:
-            size, node = parsed
-            found[(size, node)] = Wanted(state.persisted.path, size, node, 0, 0 if node is None else None)
+        name = _parse_key(state.kernel, key)
+        if name:
+            old = found.get(name, Wanted(state.persisted.path, *name, None, None))
+            overcommit = key.endswith("nr_overcommit_hugepages")
+            found[name] = replace(old, overcommit=0) if overcommit else replace(old, count=0)
     return tuple(found.values())
 
 
@@ -468,14 +472,8 @@ def _check_in_use(kernel: Pools, wanted: Wanted) -> None:
     if wanted.count is None:
         return
     pool = kernel.pool(wanted.size)
-    if wanted.node is None:
-        have, used = pool.persistent, pool.in_use
-    else:
-        part = pool.node(wanted.node)
-        # The kernel keeps no reservations per node: those of the machine may fall on this one.
-        elsewhere = pool.free - part.free
-        have, used = part.persistent, part.total - part.free + max(0, pool.reserved - elsewhere)
-    if wanted.count < min(have, used):
+    used = pool.floor(wanted.node)
+    if wanted.count < min(_persistent(pool, wanted.node), used):
         raise OptionError(
             f"{wanted.option}.count",
             wanted.count,
@@ -495,7 +493,7 @@ def _key(state: State, size: int, node: int | None, what: str) -> str:
 
 
 def _parse_key(kernel: Pools, key: str) -> tuple[int, int | None] | None:
-    if key.startswith("vm."):
+    if key.startswith(("vm.", "/proc/sys/vm/")):
         return (kernel.default_size, None) if kernel.default_size else None
     return hugetlb.parse_attribute(key) if hugetlb.ATTRIBUTE.fullmatch(key) else None
 
@@ -534,37 +532,21 @@ def _rivals(state: State, key: str, wanted: Wanted) -> bool:
     return parsed is not None and parsed[0] == wanted.size and (parsed[1] is None) != (wanted.node is None)
 
 
-def _competing(state: State, desired: Desired) -> dict[str, str]:
-    """Our settings under each name that others may use for them, for a comparison with the owners."""
-    settings = _settings(state, desired)
-    kernel = state.kernel
-    if kernel.default_size:
-        for name in ("nr_hugepages", "nr_overcommit_hugepages"):
-            value = settings.get(_key(state, kernel.default_size, None, name))
-            if value is not None:
-                for alias in (
-                    f"vm.{name}",
-                    f"/proc/sys/vm/{name}",
-                    f"{hugetlb.attribute_folder(kernel.default_size, None)}/{name}",
-                ):
-                    settings.setdefault(alias, value)
-    # Pools that we do not set are nobody's rivals.
-    ours = {wanted.size for wanted in _targets(state, desired)}
+def _agreeing(state: State, desired: Desired) -> dict[str, str]:
+    """For each key that another file sets, the value with which it would agree with ours: its own, where we set nothing there."""
+    agreeing = {}
     for owner in state.persisted.owners:
-        parsed = _parse_key(kernel, owner.key.replace("/proc/sys/vm/", "vm."))
-        if parsed is None or parsed[0] not in ours:
-            settings[owner.key] = owner.value
-    return settings
-
-
-def _tuned_owners(host: Host) -> tuple[Owner, ...]:
-    """tuned applies its profile once it starts, after tmpfiles.d: while it runs it wins."""
-    running = host.exists("/run/tuned/tuned.pid")
-    return tuple(
-        Owner(path, option, value, running)
-        for (_section, option), (value, path) in tuned.settings(host).items()
-        if option in ("vm.nr_hugepages", "vm.nr_overcommit_hugepages")
-    )
+        agreeing[owner.key] = owner.value
+        parsed = _parse_key(state.kernel, owner.key)
+        for wanted in _targets(state, desired):
+            number = wanted.overcommit if owner.key.endswith("nr_overcommit_hugepages") else wanted.count
+            if parsed and number is not None and parsed[0] == wanted.size:
+                if parsed[1] == wanted.node:
+                    agreeing[owner.key] = str(number)
+                elif None in (parsed[1], wanted.node):
+                    # A total and a node's count: whichever comes last spoils the other.
+                    agreeing[owner.key] = "not at all"
+    return agreeing
 
 
 def _contradictions(state: State, desired: Desired) -> list[str]:
@@ -587,7 +569,9 @@ def _mounts(state: State, desired: Desired) -> tuple[dict[int, bool], dict[int, 
         for size in {wanted.size for wanted in targets if wanted.count or not desired.present}
         if size != state.kernel.default_size
     }
-    return wanted_sizes, {size: [m.path for m in state.kernel.mounts if m.size == size] for size in wanted_sizes}
+    # A pod's volume comes and goes with it.
+    lasting = [mount for mount in state.kernel.mounts if not mount.path.startswith("/var/lib/kubelet/")]
+    return wanted_sizes, {size: [mount.path for mount in lasting if mount.size == size] for size in wanted_sizes}
 
 
 # outcomes
@@ -598,78 +582,14 @@ def _persistent(pool: Pool, node: int | None) -> int:
     return pool.persistent if node is None else pool.node(node).persistent
 
 
+def _explain(
+    change: Change, desired: Desired, kernel: Pools, blocks: Mapping[int, tuple[int, ...]], counters: Mapping[str, int]
+) -> Unmet:
+    name = hugetlb.parse_attribute(change.target)
+    option = next((wanted.option for wanted in desired.pools or () if (wanted.size, wanted.node) == name), "pools")
+    return shortfall.explain(option, change, kernel.pool(name[0]), blocks, counters)
+
+
 def _short(change: Change) -> bool:
     """Whether a change that is left is a pool with too few pages."""
     return change.kind == "pool" and change.before < change.after
-
-
-def _new_surplus(before: Pools, after: Pools) -> list[Unmet]:
-    """Pages that were in use when the pool shrank, though none was when it was checked."""
-    return [
-        Unmet(
-            f"{hugetlb.attribute_folder(new.size, None)}/surplus_hugepages",
-            old.surplus,
-            new.surplus,
-            "pages came into use while the pool shrank",
-            "Run it again, or set allow_surplus to true.",
-        )
-        for old, new in zip(before.pools, after.pools)
-        if new.surplus > old.surplus and new.persistent < old.persistent
-    ]
-
-
-def _shortfall(
-    change: Change,
-    desired: Desired,
-    pool: Pool,
-    free_blocks: Mapping[int, tuple[int, ...]],
-    counters: Mapping[str, int],
-) -> Unmet:
-    """Why the kernel gave fewer pages, with each node's share and the free blocks that could become such pages."""
-    size, node = hugetlb.parse_attribute(change.target)
-    option = next((w.option for w in desired.pools or () if (w.size, w.node) == (size, node)), "pools")
-    totals = {part.node: part.total for part in pool.nodes}
-    nodes, found, block = [], [], size
-    for number, blocks in sorted(free_blocks.items()):
-        if node in (None, number):
-            free, block = buddyinfo.largest_blocks(blocks, size)
-            nodes.append({"node": number, "total": totals.get(number), "free_blocks": free, "block_bytes": block})
-            found.append(f"{free} on node {number}")
-    got = _persistent(pool, node)
-    where = "" if node is None else f" on node {node}"
-    if block < size:
-        cause = f"no contiguous {format_size(size)} is left (free blocks of {format_size(block)}: {', '.join(found)})"
-    else:
-        cause = f"memory is fragmented or in use (free blocks of that order: {', '.join(found)})"
-    return Unmet(
-        target=f"{option}.count",
-        wanted=change.after,
-        got=got,
-        reason=f"asked for {change.after} pages of {format_size(size)}{where}, the kernel gave {got}; {cause}",
-        remedy=f"Boot with {_boot_remedy(Wanted('', size, node, change.after, None))}, or free memory on the node.",
-        evidence={"path": change.target, "nodes": nodes, "kernel_counters": dict(counters)},
-    )
-
-
-def _boot_remedy(wanted: Wanted) -> str:
-    count = wanted.count or 0
-    return (
-        f"hugepagesz={format_size(wanted.size)} hugepages={count if wanted.node is None else f'{wanted.node}:{count}'}"
-    )
-
-
-def _may_fall_short(before: State, after: State) -> list[str]:
-    """For check mode: growth for which no free block of the right order is there now; compaction may still find some."""
-    found = []
-    for old, new in zip(before.kernel.pools, after.kernel.pools):
-        growth = {p.node: p.total - o.total for o, p in zip(old.nodes, new.nodes)} or {0: new.total - old.total}
-        for node, pages in growth.items():
-            free, block = buddyinfo.largest_blocks(before.free_blocks.get(node, ()), new.size)
-            available, gigantic = free * block // new.size, block < new.size
-            if pages > 0 and (gigantic or pages > available):
-                sure = "at the most " if gigantic else ""
-                found.append(
-                    f"may fall short: {pages} more pages of {format_size(new.size)} on node {node}, where free blocks "
-                    f"make {sure}{available} without compaction"
-                )
-    return found

@@ -15,6 +15,8 @@ from typing import Any
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import cgroups, kubelet
+from ansible_collections.bulwark.node.plugins.module_utils.node.meminfo import meminfo
+from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 from ansible_collections.bulwark.node.plugins.module_utils.node.system import command_line
 from ansible_collections.bulwark.node.plugins.module_utils.units import format_size, parse_size
 
@@ -79,6 +81,15 @@ class Pool:
     def in_use(self) -> int:
         """Pages that are mapped or promised: the pool cannot shrink below."""
         return self.total - self.free + self.reserved
+
+    def floor(self, node: int | None) -> int:
+        """The least number of persistent pages, of the machine or of one node, that turns no page into a surplus one."""
+        if node is None:
+            return self.in_use
+        part = self.node(node)
+        # The kernel keeps no reservations per node: what the other nodes' free pages do not cover falls on this one.
+        elsewhere = (self.free - part.free) - (self.surplus - part.surplus)
+        return part.total - part.free + max(0, self.reserved - elsewhere)
 
     def node(self, number: int) -> NodePool:
         """The pool's part on one node. Raises KeyError."""
@@ -176,7 +187,7 @@ class Pools:
         }
 
 
-def facts(host: Host) -> dict[str, Any]:
+def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     """The subset ``hugepages``."""
     return observe(host).facts()
 
@@ -185,7 +196,7 @@ def observe(host: Host) -> Pools:
     """Read it all: files alone, nothing is forked and nothing changes."""
     pools = tuple(read_pool(host, size) for size in _sizes(host))
     memory = _memory(host)
-    default = _meminfo(host, "/proc/meminfo").get("Hugepagesize")
+    default = meminfo(host).get("Hugepagesize")
     agent = kubelet.find(host)
     needed, reason = _restart_needed(host, agent, pools)
     return Pools(
@@ -245,14 +256,6 @@ def _count(host: Host, folder: str, name: str) -> int:
     return value
 
 
-def _meminfo(host: Host, path: str) -> dict[str, int]:
-    """A meminfo in bytes, numbers without a unit as they are; the ``Node N`` of a node's file is dropped."""
-    rows = re.findall(
-        r"^(?:Node [0-9]+ )?([A-Za-z0-9_()]+):\s+([0-9]{1,20})( kB)?$", host.read(path) or "", re.MULTILINE
-    )
-    return {name: int(number) * (1024 if unit else 1) for name, number, unit in rows}
-
-
 def _memory(host: Host) -> tuple[NodeMemory, ...]:
     numbers = online_nodes(host)
     if len(numbers) < 2:
@@ -262,7 +265,7 @@ def _memory(host: Host) -> tuple[NodeMemory, ...]:
 
 
 def _node_memory(host: Host, path: str, number: int, pools_of: int | None) -> NodeMemory:
-    row = _meminfo(host, path)
+    row = meminfo(host, path)
     if "MemTotal" not in row or "MemFree" not in row:
         raise HostError(path, "lacks the line MemTotal or MemFree")
     # FilePages of a node is Cached + Buffers of the machine. Shared memory counts there too, but cannot be dropped.
@@ -292,29 +295,57 @@ def _mounts(host: Host, default: int | None) -> tuple[HugetlbMount, ...]:
 
 
 def _boot_args(host: Host, default: int | None, sizes: list[int]) -> tuple[BootArg, ...]:
-    """The groups of the command line: a ``hugepages=`` binds to the ``hugepagesz=`` before it.
+    """The groups of the command line, as hugepages_setup() and hugepagesz_setup() in mm/hugetlb.c bind them.
 
-    A leading one means the default size; after a size that the kernel does not have it is ignored.
+    A ``hugepages=`` belongs to the ``hugepagesz=`` or ``default_hugepagesz=`` before it, a leading one to the default
+    size. The first one after a size that the kernel does not have, or that was given before, is ignored, and so is a
+    second one for the same size in a row.
     """
     found: list[BootArg] = []
-    size = default
+    seen: set[int] = set()
+    named: int | None = None
+    valid, current, last = True, default, 0
     for token in command_line(host):
+        if token == "--":
+            break  # what follows is for init
         name, value = token.partition("=")[::2]
+        name, value = name.replace("-", "_"), value.strip('"')
         if name in ("hugepagesz", "default_hugepagesz"):
-            try:
-                wanted = parse_size(value)
-            except ValueError:
-                wanted = 0
-            # default_hugepagesz only names the default; what follows still binds to the size before it.
-            if name == "hugepagesz":
-                size = wanted if wanted in sizes else None
-        elif name == "hugepages" and size is not None:
-            counts = re.findall(r"(?:([0-9]{1,5}):)?([0-9]{1,15})", value)
-            if ":" in value:
-                found.append(BootArg(size, None, {node: int(count) for node, count in counts if node}))
-            elif counts:
-                found.append(BootArg(size, int(counts[0][1]), None))
+            size = _boot_size(value)
+            if name == "default_hugepagesz":
+                valid = size in sizes and named is None
+                named = size if valid else named
+                current = size if valid and size not in seen else current
+            else:
+                # Once each, but for the default size as long as no number followed it.
+                valid = size in sizes and (size not in seen or (size == named and size not in [a.size for a in found]))
+                current = size if valid else current
+            seen |= {size} if valid else set()
+        elif name == "hugepages":
+            slot = (current or 0) if seen else -1
+            argument = _boot_count(current, value) if valid and current and slot != last else None
+            if argument:
+                found.append(argument)
+                last = slot
+            valid = True
     return tuple(found)
+
+
+def _boot_size(value: str) -> int:
+    try:
+        return parse_size(value)
+    except ValueError:
+        return 0
+
+
+def _boot_count(size: int, value: str) -> BootArg | None:
+    """``4``, or ``0:4,1:4`` for two nodes; None where it is neither."""
+    nodes = re.match(r"[0-9]{1,5}:[0-9]{1,15}(?:,[0-9]{1,5}:[0-9]{1,15})*", value)
+    if nodes:
+        pairs = (pair.split(":") for pair in nodes.group().split(","))
+        return BootArg(size, None, {node: int(count) for node, count in pairs})
+    count = re.match(r"[0-9]{1,15}(?![0-9:])", value)
+    return BootArg(size, int(count.group()), None) if count else None
 
 
 def _restart_needed(
@@ -341,34 +372,48 @@ def parse_attribute(path: str) -> tuple[int, int | None]:
 
 
 def resized(pool: Pool, node: int | None, count: int) -> Pool:
-    """The pool with ``count`` persistent pages on one node, or spread over all; pages in use stay as surplus."""
-    if not pool.nodes:
-        total = max(count, pool.in_use)
-        return replace(pool, total=total, free=pool.free + total - pool.total, surplus=total - count)
-    goals = {part.node: part.persistent for part in pool.nodes}
+    """The pool after ``count`` was written to nr_hugepages, of one node or of the machine: set_max_huge_pages() in mm/hugetlb.c.
+
+    It takes surplus pages first, then new ones. When it shrinks, free pages go while in all the machine's pages in use and
+    reserved stay; the rest becomes surplus. Where the kernel has the choice of a node, pages are taken to spread evenly.
+    """
+    # Without NUMA all pages are on one node.
+    nodes = pool.nodes or (NodePool(0, pool.total, pool.free, pool.surplus),)
+    parts = {part.node: part for part in nodes if node in (None, part.node)}
     if node is not None:
-        goals[node] = count
-    else:
-        _spread(goals, count)
-    nodes = tuple(_resized_node(part, goals[part.node]) for part in pool.nodes)
-    delta = sum(part.total for part in nodes) - pool.total
-    surplus = sum(part.surplus for part in nodes)
-    return replace(pool, total=pool.total + delta, free=pool.free + delta, surplus=surplus, nodes=nodes)
+        count += pool.persistent - parts[node].persistent
+    missing, floor = max(0, count - pool.persistent), max(count, pool.in_use)
+    promoted = _dealt(missing, {part.node: part.surplus for part in parts.values()})
+    added = _dealt(missing - sum(promoted.values()), dict.fromkeys(parts, missing))
+    freed = _dealt(max(0, pool.persistent - floor), {part.node: part.free for part in parts.values()})
+    rest = max(0, pool.persistent - sum(freed.values()) - count)
+    demoted = _dealt(rest, {part.node: part.persistent - freed[part.node] for part in parts.values()})
+    after = []
+    for part in nodes:
+        if part.node in parts:
+            more = added[part.node] - freed[part.node]
+            surplus = part.surplus + demoted[part.node] - promoted[part.node]
+            after.append(replace(part, total=part.total + more, free=part.free + more, surplus=surplus))
+        else:
+            after.append(part)
+    grown = sum(added.values()) - sum(freed.values())
+    surplus = pool.surplus + sum(demoted.values()) - sum(promoted.values())
+    return replace(
+        pool,
+        total=pool.total + grown,
+        free=pool.free + grown,
+        surplus=surplus,
+        nodes=tuple(after) if pool.nodes else (),
+    )
 
 
-def _spread(goals: dict[int, int], count: int) -> None:
-    """Bring the sum of ``goals`` to ``count`` in even steps, as the kernel goes round its nodes."""
-    while (rest := count - sum(goals.values())) != 0:
-        open_nodes = [node for node in sorted(goals) if rest > 0 or goals[node] > 0]
-        step = max(1, abs(rest) // len(open_nodes))
+def _dealt(pages: int, room: dict[int, int]) -> dict[int, int]:
+    """``pages`` dealt to the nodes in turn, as the kernel goes round them, to none more than its room."""
+    dealt = dict.fromkeys(room, 0)
+    while pages > 0 and (open_nodes := [node for node in sorted(room) if dealt[node] < room[node]]):
+        step = max(1, pages // len(open_nodes))
         for node in open_nodes:
-            if rest == 0:
-                break
-            move = min(step, abs(rest)) if rest > 0 else -min(step, abs(rest), goals[node])
-            goals[node] += move
-            rest -= move
-
-
-def _resized_node(part: NodePool, goal: int) -> NodePool:
-    total = max(goal, part.total - part.free)
-    return replace(part, total=total, free=part.free + total - part.total, surplus=total - goal)
+            share = min(step, room[node] - dealt[node], pages)
+            dealt[node] += share
+            pages -= share
+    return dealt

@@ -104,18 +104,19 @@ def observe(host: Host, sizes: Iterable[int]) -> Units:
 def apply(host: Host, change: Change, undos: Undos) -> None:
     """Mount or unmount one hugetlbfs."""
     path, size = change.target, parse_size(change.after or change.before)
-    undos.push(path, lambda: _set_mounted(host, path, size, change.before is not None))
+    kept = change.before is None and host.exists(path)
+    undos.push(path, lambda: _set_mounted(host, path, size, change.before is not None, keep_folder=kept))
     _set_mounted(host, path, size, change.after is not None)
 
 
-def _set_mounted(host: Host, path: str, size: int, mounted: bool) -> None:
+def _set_mounted(host: Host, path: str, size: int, mounted: bool, keep_folder: bool = False) -> None:
     is_mounted = any(mount.path == path for mount in cgroups.mounts(host))
     if mounted and not is_mounted:
         host.make_folder(path)
         host.run(["mount", "-t", "hugetlbfs", "-o", _options(size), "hugetlbfs", path])
     elif is_mounted and not mounted:
         host.run(["umount", path])
-    if not mounted:
+    if not mounted and not keep_folder:
         host.remove_folder(path)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.node import kubelet
+from ansible_collections.bulwark.node.plugins.module_utils.node import kubelet, kubelet_config
 from ansible_collections.bulwark.node.plugins.module_utils.node.hugetlb import Pools
 
 __all__ = ["Reserve", "check", "reserve"]
@@ -32,7 +32,7 @@ def reserve(host: Host, total: int) -> Reserve:
     agent = kubelet.find(host)
     if agent is None:
         return Reserve(fallback, "4 GiB or 10 %, whichever is more")
-    kept = kubelet.reservation(host, agent, total)
+    kept = kubelet_config.reservation(kubelet_config.read(host, agent), total)
     if kept.size is None:
         return Reserve(fallback, f"4 GiB or 10 %, whichever is more; {kept.reason}")
     return Reserve(kept.size, "the kubelet's reservations and eviction threshold")

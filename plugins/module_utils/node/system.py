@@ -12,8 +12,9 @@ from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import cgroups
+from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 
-__all__ = ["command_line", "facts", "has_systemd", "os_release", "redacted"]
+__all__ = ["boot_time", "command_line", "facts", "has_systemd", "os_release", "redacted"]
 
 REDACTED = "<redacted>"
 # PROC_PID_INIT_INO in include/linux/proc_ns.h
@@ -24,25 +25,25 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 # Passwords inside of a value: iscsi:user:password@host, where it may hold anything, and https://token@host.
-_USER_INFO = re.compile(r"(?<=[:/])(?<!:/)[^/:@]*:[^@]*(?:@[^@/:]*)*(?=@)|(?<=://)[^/]*(?=@)")
+_USER_INFO = re.compile(r"(?<=[:/])(?<!:/)[^/:@]*:.*(?=@)|(?<=://)[^/]*(?=@)")
 _BEARER = re.compile(r"\b(bearer|basic)\s+[^\s\"]+", re.IGNORECASE)
 # In the options of CIFS two commas stand for one.
 _INNER = re.compile(r"([^,;&?=]+)=((?:[^,;&]|,,)*)")
 
 
-def facts(host: Host) -> dict[str, Any]:
+def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     """The subset ``host``; a value that the machine does not tell is None, and ``reason`` says which and why."""
     release = os_release(host)
     kernel = host.read("/proc/sys/kernel/osrelease")
     boot_id = host.read("/proc/sys/kernel/random/boot_id")
-    boot_time = _boot_time(host)
+    booted = boot_time(host)
     version = cgroups.version(host)
     missing = [
         name
         for name, value in (
             ("kernel_release", kernel),
             ("boot_id", boot_id),
-            ("boot_time", boot_time),
+            ("boot_time", booted),
             ("cgroup", version),
         )
         if value is None
@@ -53,7 +54,7 @@ def facts(host: Host) -> dict[str, Any]:
         "os_id": release.get("ID"),
         "os_version": release.get("VERSION_ID"),
         "boot_id": boot_id.strip() if boot_id else None,
-        "boot_time": boot_time,
+        "boot_time": booted,
         "uptime_s": int(host.uptime()),
         "cmdline": redacted(command_line(host)),
         "cgroup": version,
@@ -111,7 +112,8 @@ def _without_secrets(value: str) -> str:
     def inner(match: re.Match[str]) -> str:
         return f"{match.group(1)}={REDACTED}" if _SECRET.search(match.group(1)) else match.group(0)
 
-    return _BEARER.sub(rf"\1 {REDACTED}", _USER_INFO.sub(REDACTED, _INNER.sub(inner, value)))
+    value = _INNER.sub(inner, value)
+    return _BEARER.sub(rf"\1 {REDACTED}", _USER_INFO.sub(REDACTED, value) if "@" in value else value)
 
 
 def has_systemd(host: Host) -> bool:
@@ -119,7 +121,8 @@ def has_systemd(host: Host) -> bool:
     return host.exists("/run/systemd/system")
 
 
-def _boot_time(host: Host) -> int | None:
+def boot_time(host: Host) -> int | None:
+    """When the machine was booted, in whole seconds since the epoch, as its clock says now; None where /proc/stat does not tell."""
     match = re.search(r"^btime ([0-9]{1,20})$", host.read("/proc/stat") or "", re.MULTILINE)
     return int(match.group(1)) if match else None
 

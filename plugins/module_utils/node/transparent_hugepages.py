@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Change, Params, Undos, Unmet, Verdict
-from ansible_collections.bulwark.node.plugins.module_utils.dropin import TMPFILES, Owner, Persisted
+from ansible_collections.bulwark.node.plugins.module_utils.dropin import TMPFILES, Persisted
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manifest
 from ansible_collections.bulwark.node.plugins.module_utils.node import tuned
+from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 from ansible_collections.bulwark.node.plugins.module_utils.node.system import has_systemd
 from ansible_collections.bulwark.node.plugins.module_utils.units import format_size, parse_size
 
@@ -36,6 +37,9 @@ _KHUGEPAGED = (
     "max_ptes_swap",
     "max_ptes_shared",
 )
+
+_UINT_MAX = (1 << 32) - 1
+_BOUNDS = {"defrag": (0, 1), "pages_to_scan": (1, _UINT_MAX)}
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "enabled": {"type": "str", "choices": ["always", "madvise", "never"]},
@@ -56,6 +60,11 @@ ARGUMENT_SPEC: dict[str, Any] = {
 }
 
 ROOT = "/sys/kernel/mm/transparent_hugepage"
+_TUNED = {
+    ("vm", f"{option}{suffix}"): f"{ROOT}/{attribute}"
+    for option in ("transparent_hugepage", "transparent_hugepages")
+    for suffix, attribute in (("", "enabled"), (".defrag", "defrag"))
+}
 _TMPFILES_PATH = "/etc/tmpfiles.d/10-bulwark-transparent-hugepages.conf"
 
 
@@ -96,7 +105,7 @@ class State:
         return {self.persisted.path: self.persisted.text}
 
 
-def facts(host: Host) -> dict[str, Any]:
+def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     """The subset ``transparent_hugepages``."""
     return _facts({path: value for path, value, dummy in _attributes(host)})
 
@@ -116,8 +125,9 @@ class TransparentHugepages:
         attributes = {f"{ROOT}/{name}": Wanted(name, params[name]) for name in _POLICIES if params[name] is not None}
         for name, value in (params["khugepaged"] or {}).items():
             if value is not None:
-                if value < 0 or (name == "defrag" and value > 1):
-                    raise OptionError(f"khugepaged.{name}", value, "0 or 1" if name == "defrag" else "0 or more")
+                low, high = _BOUNDS.get(name, (0, _UINT_MAX))
+                if not low <= value <= high:
+                    raise OptionError(f"khugepaged.{name}", value, f"{low} to {high}")
                 attributes[f"{ROOT}/khugepaged/{name}"] = Wanted(f"khugepaged.{name}", str(value))
         for index, entry in enumerate(params["sizes"] or ()):
             _add_size(f"sizes[{index}]", entry, attributes)
@@ -133,6 +143,7 @@ class TransparentHugepages:
         host = self._host
         rows = list(_attributes(host))
         persisted = TMPFILES.observe(host, _TMPFILES_PATH, [row[0] for row in rows])
+        keys = {**{("sysfs", row[0]): row[0] for row in rows}, **_TUNED}
         pmd_size = host.integer(f"{ROOT}/hpage_pmd_size")
         return State(
             attributes={path: value for path, value, dummy in rows},
@@ -142,7 +153,7 @@ class TransparentHugepages:
                 for path, entry in self._manifest.entries()["kernel"].items()
                 if entry["by"] == self.name
             },
-            persisted=replace(persisted, owners=persisted.owners + _tuned_owners(host)),
+            persisted=replace(persisted, owners=persisted.owners + tuned.owners(host, keys)),
             max_ptes=pmd_size // os.sysconf("SC_PAGE_SIZE") - 1 if pmd_size else None,
             systemd=has_systemd(host),
         )
@@ -165,7 +176,7 @@ class TransparentHugepages:
                     "persist: without systemd nothing sets transparent hugepages at boot. "
                     "Set persist to false, or boot with transparent_hugepage="
                 )
-            state.persisted.refuse_winners(_settings(state, desired))
+            state.persisted.refuse_winners(_agreeing(state, desired))
 
     def plan(self, state: State, desired: Desired) -> list[Change]:
         """The attributes in the order of their paths, then our file."""
@@ -205,7 +216,7 @@ class TransparentHugepages:
         )
         settings = _settings(after, desired)
         if desired.present and desired.persist:
-            warnings = after.persisted.warnings(settings)
+            warnings = after.persisted.warnings(_agreeing(after, desired))
         else:
             warnings = tuple(
                 f"{after.persisted.path} still sets {path} to {value} at the next boot"
@@ -273,22 +284,16 @@ def _add_size(option: str, entry: Mapping[str, Any], attributes: dict[str, Wante
         raise OptionError(f"{option}.enabled", None, "a value here or in shmem_enabled")
 
 
+def _agreeing(state: State, desired: Desired) -> dict[str, str]:
+    """For each attribute that another file sets, the value with which it would agree with ours: its own, where we set none."""
+    return {
+        owner.key: desired.attributes[owner.key].value if owner.key in desired.attributes else owner.value
+        for owner in state.persisted.owners
+    }
+
+
 def _settings(state: State, desired: Desired) -> dict[str, str]:
     """What our file shall hold."""
     if not desired.present:
         return {}
     return {**state.persisted.settings, **{path: wanted.value for path, wanted in desired.attributes.items()}}
-
-
-def _tuned_owners(host: Host) -> tuple[Owner, ...]:
-    """tuned applies its profile once it starts, after tmpfiles.d: while it runs it wins."""
-    running = host.exists("/run/tuned/tuned.pid")
-    found = []
-    for (section, option), (value, path) in tuned.settings(host).items():
-        if section == "vm" and option in ("transparent_hugepages", "transparent_hugepage"):
-            found.append(Owner(path, f"{ROOT}/enabled", value, running))
-        elif section == "vm" and option in ("transparent_hugepage.defrag", "transparent_hugepages.defrag"):
-            found.append(Owner(path, f"{ROOT}/defrag", value, running))
-        elif section == "sysfs" and option.startswith(f"{ROOT}/"):
-            found.append(Owner(path, option, value, running))
-    return tuple(found)

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from configparser import ConfigParser, Error
 from typing import Any
 
+from ansible_collections.bulwark.node.plugins.module_utils.dropin import Owner
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 
-__all__ = ["settings"]
+__all__ = ["owners", "settings"]
 
 _ACTIVE = "/etc/tuned/active_profile"
 _FOLDERS = ("/etc/tuned/profiles", "/etc/tuned", "/usr/lib/tuned/profiles", "/usr/lib/tuned")
@@ -24,6 +26,17 @@ def settings(host: Host) -> dict[tuple[str, str], tuple[str, str]]:
     found: dict[tuple[str, str], tuple[str, str]] = {}
     _collect(host, (host.read(_ACTIVE) or "").split(), found, set())
     return found
+
+
+def owners(host: Host, keys: Mapping[tuple[str, str], str]) -> tuple[Owner, ...]:
+    """Who sets one of our keys, each given by tuned's (section, option) for it.
+
+    tuned applies its profile once it starts, after tmpfiles.d and sysctl.d: while it runs it wins.
+    """
+    running = host.exists("/run/tuned/tuned.pid")
+    return tuple(
+        Owner(path, keys[name], value, running) for name, (value, path) in settings(host).items() if name in keys
+    )
 
 
 def _collect(host: Host, profiles: list[str], found: dict[tuple[str, str], tuple[str, str]], seen: set[str]) -> None:

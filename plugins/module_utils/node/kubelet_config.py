@@ -1,0 +1,388 @@
+# Copyright (c) 2026, the bulwark.node authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the running kubelet is configured with: defaults, file, drop-ins and flags merged as the kubelet itself merges them.
+
+Source: kubernetes.io "Kubelet Configuration (v1beta1)" and "Kubelet Configuration Directory Merging", and what
+cmd/kubelet/app/server.go does; docs.k3s.io "Configuration Options".
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
+from ansible_collections.bulwark.node.plugins.module_utils.host import Host
+from ansible_collections.bulwark.node.plugins.module_utils.node.kubelet import Kubelet
+from ansible_collections.bulwark.node.plugins.module_utils.units import parse_quantity
+
+__all__ = ["Config", "Reservation", "Setting", "facts", "read", "reservation"]
+
+
+class _Field(NamedTuple):
+    """A field's flag, its type, and the default that every release has had: None where they differ, or there is none."""
+
+    flag: str
+    kind: type
+    default: Any
+
+
+# Since 1.31 the runtime may say which cgroup driver where nothing is set.
+_SCALARS: Mapping[str, _Field] = {
+    "cgroupDriver": _Field("cgroup-driver", str, None),
+    "containerRuntimeEndpoint": _Field("container-runtime-endpoint", str, None),
+    "cpuManagerPolicy": _Field("cpu-manager-policy", str, "none"),
+    "failSwapOn": _Field("fail-swap-on", bool, True),
+    "imageGCHighThresholdPercent": _Field("image-gc-high-threshold", int, 85),
+    "imageGCLowThresholdPercent": _Field("image-gc-low-threshold", int, 80),
+    "maxPods": _Field("max-pods", int, 110),
+    "memoryManagerPolicy": _Field("memory-manager-policy", str, "None"),
+    "podPidsLimit": _Field("pod-max-pids", int, -1),
+    "reservedSystemCPUs": _Field("reserved-cpus", str, None),
+    "topologyManagerPolicy": _Field("topology-manager-policy", str, "none"),
+    "topologyManagerScope": _Field("topology-manager-scope", str, "container"),
+}
+# Field: its flag, and what stands between a name and its value there.
+_MAPS = {
+    "cpuManagerPolicyOptions": ("cpu-manager-policy-options", "="),
+    "evictionHard": ("eviction-hard", "<"),
+    "evictionSoft": ("eviction-soft", "<"),
+    "evictionSoftGracePeriod": ("eviction-soft-grace-period", "="),
+    "kubeReserved": ("kube-reserved", "="),
+    "systemReserved": ("system-reserved", "="),
+}
+# Later releases add imagefs.inodesFree.
+_EVICTION_HARD = {
+    "memory.available": "100Mi",
+    "nodefs.available": "10%",
+    "nodefs.inodesFree": "5%",
+    "imagefs.available": "15%",
+}
+_BOOLEANS = {
+    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
+}
+_LIMIT = 1 << 20  # bytes of one file
+_MAX_FILES = 200
+_MICROK8S = {"SNAP_DATA": "/var/snap/microk8s/current", "SNAP_COMMON": "/var/snap/microk8s/common"}
+_UNIT_FOLDERS = (
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value and where it comes from: ``default``, ``flag``, or the path of a file."""
+
+    value: Any
+    source: str | None
+
+
+@dataclass
+class Config:
+    """The merged configuration. ``files`` were read, in that order. With a ``reason`` only what flags say is known."""
+
+    scalars: dict[str, Setting] = field(default_factory=dict)
+    maps: dict[str, dict[str, Setting]] = field(default_factory=dict)
+    reserved_memory: Any = None
+    files: tuple[str, ...] = ()
+    root_dir: str = "/var/lib/kubelet"
+    reason: str | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """{files[], reason, for each field {value, source}, and a list of {name, value, source} for each map}."""
+        none = Setting(None, None)
+        fields: dict[str, Any] = {key: vars(self.scalars.get(key, none)) for key in _SCALARS}
+        for key in _MAPS:
+            fields[key] = [{"name": name, **vars(each)} for name, each in sorted(self.maps.get(key, {}).items())]
+        return {"files": list(self.files), **fields, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """Bytes that the kubelet keeps from pods, or None with the ``reason`` why that cannot be told."""
+
+    size: int | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What a kubelet was started with; ``gap`` says why there may be more that nothing on the node shows."""
+
+    flags: Mapping[str, list[str]]
+    config: str | None
+    folder: str | None
+    gap: str | None = None
+
+
+def facts(config: Config | None) -> dict[str, Any]:
+    """The facts of a configuration; all is None where no kubelet runs: only its command line tells where it is."""
+    return (config or Config(reason="no kubelet is running")).facts()
+
+
+def read(host: Host, agent: Kubelet) -> Config:
+    """The effective configuration. What cannot be read is no error: ``reason`` says what, and only flags are sure then."""
+    merged, files, start = Config(), [], None
+    try:
+        start = _start(host, agent)
+        if start.config is not None:
+            files.append(start.config)
+            _read_file(host, merged, start.config)
+        for path in _dropins(host, start.folder) if start.folder else ():
+            files.append(path)
+            _overlay(merged, _document(host, path), path)
+        reason = start.gap
+    except HostError as error:
+        reason = str(error)
+    except ValueError as error:
+        reason = f"{files[-1]}: {error}" if files else str(error)
+    flags = start.flags if start else {}
+    if reason:
+        merged = Config()
+    else:
+        _default(merged, with_file=start is not None and start.config is not None)
+    try:
+        _take_flags(merged, flags)
+    except ValueError as error:
+        merged, reason = Config(), str(error)
+    merged.files, merged.reason = tuple(files), reason
+    merged.root_dir = flags.get("root-dir", [""])[-1] or merged.root_dir
+    return merged
+
+
+def reservation(config: Config, memory_total: int) -> Reservation:
+    """kubeReserved + systemReserved + evictionHard of memory, in bytes."""
+    if config.reason is not None:
+        return Reservation(None, config.reason)
+
+    def memory(key: str, name: str = "memory") -> str:
+        setting = config.maps.get(key, {}).get(name)
+        return setting.value if setting else "0"
+
+    try:
+        size = parse_quantity(memory("kubeReserved")) + parse_quantity(memory("systemReserved"))
+        return Reservation(size + _threshold(memory("evictionHard", "memory.available"), memory_total), None)
+    except (ValueError, OverflowError) as error:
+        return Reservation(None, f"the kubelet's reservations cannot be read: {error}")
+
+
+def _threshold(text: str, memory_total: int) -> int:
+    """Bytes of a threshold: a quantity, or a percentage of the memory; 0 % and 100 % switch it off."""
+    if not text.endswith("%"):
+        return parse_quantity(text)
+    percent = float(text[:-1])
+    return 0 if percent in (0, 100) else int(memory_total * percent / 100)
+
+
+# merging
+
+
+def _read_file(host: Host, merged: Config, path: str) -> None:
+    """The configuration file. The default thresholds are the file's own: drop-ins are merged into them."""
+    document = _document(host, path)
+    _overlay(merged, document, path)
+    if "evictionHard" not in merged.maps or document.get("mergeDefaultEvictionSettings") is True:
+        merged.maps["evictionHard"] = {**_settings(_EVICTION_HARD, "default"), **merged.maps.get("evictionHard", {})}
+
+
+def _document(host: Host, path: str) -> Mapping[str, Any]:
+    text = host.read(path, _LIMIT) if path.startswith("/") else None
+    if text is None:
+        raise HostError(path, "does not exist")
+    # Only where there is a file to read: see subsets.py.
+    from ansible_collections.bulwark.node.plugins.module_utils.node import yaml_subset
+
+    document = yaml_subset.parse(text)
+    if not isinstance(document, dict) and document is not None:
+        raise ValueError("is no mapping")
+    return document or {}
+
+
+def _dropins(host: Host, folder: str, depth: int = 0) -> Iterator[str]:
+    """The files ``*.conf`` of a folder and of those in it, in the order of their names."""
+    for name in host.names(folder):
+        path = f"{folder}/{name}"
+        # The kubelet does not follow a symlink to a folder.
+        inner = [] if host.link_target(path) is not None or depth > 5 else list(_dropins(host, path, depth + 1))
+        found = inner or ([path] if name.endswith(".conf") else [])
+        if len(found) > _MAX_FILES:
+            raise HostError(folder, f"holds more than {_MAX_FILES} files")
+        yield from found
+
+
+def _overlay(merged: Config, document: Mapping[str, Any], source: str) -> None:
+    """Put a document over what is there: a JSON merge patch (RFC 7396), in which null takes a value away."""
+    for key, each in _SCALARS.items():
+        if key in document:
+            value = document[key]
+            merged.scalars.pop(key, None)
+            if value is not None:
+                if not isinstance(value, each.kind) or (each.kind is int and isinstance(value, bool)):
+                    raise ValueError(f"{key} is no {each.kind.__name__}")
+                merged.scalars[key] = Setting(value, source)
+    for key in _MAPS:
+        if key in document:
+            pairs = document[key]
+            if pairs is None:
+                merged.maps.pop(key, None)
+                continue
+            if not isinstance(pairs, dict):
+                raise ValueError(f"{key} is no mapping")
+            gone = {name for name, value in pairs.items() if value is None}
+            texts = {name: _text(key, value) for name, value in pairs.items() if value is not None}
+            kept = {name: old for name, old in merged.maps.get(key, {}).items() if name not in gone}
+            merged.maps[key] = {**kept, **_settings(texts, source)}
+    merged.reserved_memory = document.get("reservedMemory", merged.reserved_memory)
+
+
+def _text(key: str, value: Any) -> str:
+    if isinstance(value, (bool, dict, list)):
+        raise ValueError(f"{key} holds what is no text")
+    return str(value)
+
+
+def _settings(texts: Mapping[str, str], source: str) -> dict[str, Setting]:
+    return {name: Setting(value, source) for name, value in texts.items()}
+
+
+def _default(merged: Config, with_file: bool) -> None:
+    """The defaults, as SetDefaults_KubeletConfiguration() gives them to what is unset or has Go's zero value."""
+    for key, each in _SCALARS.items():
+        setting = merged.scalars.get(key)
+        empty = setting is None or setting.value == "" or (key == "maxPods" and setting.value == 0)
+        if key == "podPidsLimit" and setting is not None and setting.value < 0:
+            merged.scalars[key] = Setting(-1, setting.source)
+        elif empty:
+            merged.scalars.pop(key, None)
+            if each.default is not None:
+                merged.scalars[key] = Setting(each.default, "default")
+    if not with_file and "evictionHard" not in merged.maps:
+        merged.maps["evictionHard"] = _settings(_EVICTION_HARD, "default")
+
+
+def _take_flags(merged: Config, flags: Mapping[str, list[str]]) -> None:
+    """Flags come last: one replaces a whole map, and together with its own repetitions."""
+    for key, each in _SCALARS.items():
+        if each.flag in flags:
+            merged.scalars[key] = Setting(_flag_value(each.flag, each.kind, flags[each.flag][-1]), "flag")
+    for key, (flag, separator) in _MAPS.items():
+        if flag in flags:
+            pairs = [pair.partition(separator) for pair in ",".join(flags[flag]).split(",") if pair.strip()]
+            merged.maps[key] = _settings({name.strip(): value.strip() for name, dummy, value in pairs}, "flag")
+    if "reserved-memory" in flags:
+        merged.reserved_memory = ";".join(flags["reserved-memory"])
+
+
+def _flag_value(flag: str, kind: type, text: str) -> Any:
+    if kind is bool and text in _BOOLEANS:
+        return _BOOLEANS[text]
+    if kind is int and re.fullmatch(r"[+-]?[0-9]{1,18}", text, re.ASCII):
+        return int(text)
+    if kind is str:
+        return text
+    raise ValueError(f"the flag --{flag} holds {text[:40]!r}")
+
+
+# what it was started with
+
+
+def _start(host: Host, agent: Kubelet) -> _Start:
+    """Raises ValueError or HostError where that cannot be read."""
+    if agent.process.startswith("k3s"):
+        return _start_k3s(host, agent)
+    flags = _flags(agent.arguments[1:])
+    if agent.process == "kubelite":
+        path = flags.get("kubelet-args-file", [f"{_MICROK8S['SNAP_DATA']}/args/kubelet"])[-1]
+        text = host.read(path, _LIMIT)
+        if text is None:
+            raise HostError(path, "does not exist")
+        text = re.sub(r"\$\{?(SNAP_DATA|SNAP_COMMON)\b\}?", lambda match: _MICROK8S[match.group(1)], text)
+        flags = _flags(shlex.split(text, comments=True))
+    folder = host.link_target(f"/proc/{agent.pid}/cwd") or ""
+    config, dropins = (flags.get(name, [""])[-1] for name in ("config", "config-dir"))
+    return _Start(flags, *(posixpath.join(folder, path) if path else None for path in (config, dropins)))
+
+
+def _start_k3s(host: Host, agent: Kubelet) -> _Start:
+    """k3s runs the kubelet inside of itself, with drop-ins that it writes at each start and the user's ``kubelet-arg``.
+
+    Of the command line only ``k3s server`` is left, since it may hold the token: the unit has it. A file or a folder that
+    ``kubelet-arg`` names is copied to the drop-ins. Before 1.32 there are none, and its own flags are nowhere to be seen.
+    """
+    words = [word for word in agent.arguments if word]
+    environment = dict(
+        pair.partition("=")[::2] for pair in (host.read(f"/proc/{agent.pid}/environ") or "").split("\0") if "=" in pair
+    )
+    gap = None
+    if len(words) == 1:
+        command = _exec_start(host, agent.unit)
+        if command is None:
+            gap = f"k3s hides its command line, and no unit {agent.unit} shows it"
+        words = command or words
+    given = _flags([{"-c": "--config", "-d": "--data-dir"}.get(word, word) for word in words[1:]])
+    main = (given.get("config") or [environment.get("K3S_CONFIG_FILE") or "/etc/rancher/k3s/config.yaml"])[-1]
+    options = {"data-dir": [environment.get("K3S_DATA_DIR") or "/var/lib/rancher/k3s"]}
+    for path in [main, *(f"{main}.d/{name}" for name in host.names(f"{main}.d") if name.endswith((".yaml", ".yml")))]:
+        if host.exists(path):
+            try:
+                _take_options(options, _document(host, path))
+            except ValueError as error:
+                raise HostError(path, str(error)) from None
+    options.update(given)
+    flags: dict[str, list[str]] = {}
+    for argument in options.get("kubelet-arg", []):
+        name, equals, value = argument.removeprefix("--").partition("=")
+        # A sign at the name's end joins the value to what k3s itself would give.
+        flags.setdefault(name.rstrip("+-").replace("_", "-"), []).append(value if equals else "true")
+    for name in ("config", "config-dir"):
+        flags.pop(name, None)
+    folder = f"{options['data-dir'][-1]}/agent/etc/kubelet.conf.d"
+    if not gap and not host.exists(f"{folder}/00-k3s-defaults.conf"):
+        gap = f"{folder} holds no defaults of k3s: this release gives its kubelet flags that nothing on the node shows"
+    return _Start(flags, None, folder, gap)
+
+
+def _take_options(options: dict[str, list[str]], document: Mapping[str, Any]) -> None:
+    """Options of a configuration file of k3s: a later one replaces an earlier one, with a + at its name it is added."""
+    for key, value in document.items():
+        values = [("true" if each is True else str(each)) for each in (value if isinstance(value, list) else [value])]
+        name = key.rstrip("+")
+        options[name] = [*options.get(name, []), *values] if key.endswith("+") else values
+
+
+def _exec_start(host: Host, unit: str) -> list[str] | None:
+    """The command line of a unit, its drop-ins considered; None where there is no such unit. See systemd.service(5)."""
+    folders = [folder for folder in _UNIT_FOLDERS if host.exists(f"{folder}/{unit}")]
+    if not folders:
+        return None
+    dropins = {}
+    for folder in reversed(_UNIT_FOLDERS):
+        dropins.update({name: f"{folder}/{unit}.d/{name}" for name in host.names(f"{folder}/{unit}.d")})
+    command = ""
+    for path in [f"{folders[0]}/{unit}", *(dropins[name] for name in sorted(dropins) if name.endswith(".conf"))]:
+        text = re.sub(r"\\\n", " ", host.read(path, _LIMIT) or "")
+        command = next(reversed(re.findall(r"^[ \t]*ExecStart[ \t]*=[ \t]*[-@:+!]*(.+)$", text, re.MULTILINE)), command)
+    return [word.replace("%%", "%") for word in shlex.split(command)]
+
+
+def _flags(arguments: tuple[str, ...] | list[str]) -> dict[str, list[str]]:
+    """The values of each long option of a command line, ``--a=b`` or ``--a b``; a boolean one needs no value."""
+    booleans = {each.flag for each in _SCALARS.values() if each.kind is bool}
+    found: dict[str, list[str]] = {}
+    for index, argument in enumerate(arguments):
+        if argument.startswith("--"):
+            name, equals, value = argument[2:].partition("=")
+            name = name.replace("_", "-")
+            if not equals:
+                value = "true" if name in booleans else (*arguments, "")[index + 1]
+            found.setdefault(name, []).append(value)
+    return found

@@ -1,0 +1,132 @@
+# SPDX-FileCopyrightText: The bulwark.node authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Control groups: the version, and whether hugepages reach the pods; and what a mount table may hold."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.bulwark.node.plugins.module_utils.node import cgroups
+from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import Machine
+
+SIZES = (2 << 20, 1 << 30)
+V1, V2 = "/sys/fs/cgroup/hugetlb", "/sys/fs/cgroup"
+INTERRUPTED = "the kubelet's cgroups lack hugetlb files: an interrupted start left them incomplete"
+UNDELEGATED = "the kubelet's cgroups lack hugetlb files: the hugetlb controller is not delegated to them"
+
+
+@pytest.mark.parametrize(
+    ("mounts", "version"),
+    [
+        ("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0", "v2"),
+        ("cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0", "v1"),
+        ("cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0", "hybrid"),
+        # What containers with systemd inside want on a v2 machine; the kubelet looks at /sys/fs/cgroup alone.
+        ("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\ncgroup /sys/fs/cgroup/systemd cgroup rw,name=systemd 0 0", "v2"),
+        ("tmpfs /sys/fs/cgroup tmpfs rw 0 0", None),
+        ("", None),
+    ],
+)
+def test_the_version_is_what_is_mounted(machine: Machine, mounts: str, version: str | None) -> None:
+    assert cgroups.version(machine("no-hugepages", {"/proc/mounts": mounts})) == version
+
+
+@pytest.mark.parametrize(
+    ("tree", "ready", "version", "reason", "missing"),
+    [
+        ("cgroup-v2-systemd", True, "v2", None, []),
+        (
+            "debian12-hybrid",
+            False,
+            "hybrid",
+            "the hugetlb controller is in the unified tree while others are v1: the kubelet then reports no hugepages",
+            [],
+        ),
+        (
+            "kubelet-cgroup-v1",
+            False,
+            "v1",
+            INTERRUPTED,
+            [f"{V1}/kubepods/burstable/hugetlb.1GB.limit_in_bytes", f"{V1}/kubepods/besteffort"],
+        ),
+        (
+            "kubepods-slice-v1",
+            False,
+            "v1",
+            INTERRUPTED,
+            [
+                f"{V1}/kubepods.slice/hugetlb.1GB.limit_in_bytes",
+                f"{V1}/kubepods.slice/kubepods-burstable.slice/hugetlb.1GB.limit_in_bytes",
+                f"{V1}/kubepods.slice/kubepods-besteffort.slice",
+            ],
+        ),
+        (
+            "kubelet-cgroup-v2",
+            False,
+            "v2",
+            UNDELEGATED,
+            [
+                f"{V2}/kubepods.slice/kubepods-{qos}.slice/hugetlb.{size}.max"
+                for qos in ("burstable", "besteffort")
+                for size in ("2MB", "1GB")
+            ],
+        ),
+        (
+            "k3s-cgroup-v2",
+            False,
+            "v2",
+            UNDELEGATED,
+            [
+                f"{V2}/{group}/hugetlb.{size}.max"
+                for group in ("kubepods", "kubepods/burstable", "kubepods/besteffort")
+                for size in ("2MB", "1GB")
+            ],
+        ),
+        ("no-hugepages", None, None, "no cgroup file system is mounted", []),
+    ],
+)
+def test_hugepages_reach_the_pods_or_what_is_missing_is_named(
+    machine: Machine, tree: str, ready: bool | None, version: str | None, reason: str | None, missing: list[str]
+) -> None:
+    facts = cgroups.hugetlb_readiness(machine(tree), SIZES).facts()
+    assert facts == {"ready": ready, "version": version, "reason": reason, "missing": missing}
+
+
+def test_a_controller_is_named_by_gb_mb_and_kb_as_the_kernel_does(machine: Machine) -> None:
+    host = machine("k3s-cgroup-v2")
+    sizes = (64 << 10, 32 << 20, 512 << 20, 16 << 30)
+    missing = cgroups.hugetlb_readiness(host, sizes).missing[:4]
+    assert [path.split(".")[1] for path in missing] == ["64KB", "32MB", "512MB", "16GB"]
+
+
+@pytest.mark.parametrize(
+    ("files", "without", "reason"),
+    [
+        ({}, ["/proc/cgroups"], "this kernel has no hugetlb controller, or it is disabled"),
+        ({"/proc/cgroups": "hugetlb\t9\t1\t0"}, [], "this kernel has no hugetlb controller, or it is disabled"),
+        ({"/proc/cgroups": "hugetlb\t0\t1\t1"}, [], "the hugetlb controller is not mounted"),
+    ],
+)
+def test_a_v1_machine_without_the_controller_says_why(
+    machine: Machine, files: dict[str, str], without: list[str], reason: str
+) -> None:
+    mounts = {"/proc/mounts": "cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0"}
+    readiness = cgroups.hugetlb_readiness(machine("kubelet-cgroup-v1", {**mounts, **files}, without), SIZES)
+    assert readiness.ready is False
+    assert readiness.reason is not None
+    assert readiness.reason.startswith(reason)
+
+
+def test_a_v2_machine_without_the_controller_says_why(machine: Machine) -> None:
+    host = machine("cgroup-v2-systemd", {"/sys/fs/cgroup/cgroup.controllers": "cpu memory"})
+    assert "no hugetlb controller" in (cgroups.hugetlb_readiness(host, SIZES).reason or "")
+    assert cgroups.hugetlb_readiness(host, ()).reason == "this kernel has no hugepages"
+
+
+def test_no_path_in_the_mount_table_forges_a_line(machine: Machine) -> None:
+    mounts = [(mount.path, mount.fstype) for mount in cgroups.mounts(machine("hostile"))]
+    assert mounts[2:] == [
+        ("/mnt/a b\nc\\d", "hugetlbfs"),
+        ("/mnt/odd", "hugetlbfs"),
+        ("/home/x\x0ccgroup\u2028/y", "fuse.x"),
+    ]
