@@ -190,7 +190,7 @@ def _parse_tmpfiles(line: str) -> tuple[str, str] | None:
     lexer = shlex.shlex(source, posix=True)
     lexer.whitespace_split, lexer.commenters = True, ""
     try:
-        fields = [lexer.get_token() or "" for _ in range(6)]
+        fields = [lexer.get_token() or "" for _dummy in range(6)]
     except ValueError:  # an open quote: systemd leaves such a line out as well
         return None
     argument = source.read().strip()

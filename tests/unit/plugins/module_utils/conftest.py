@@ -34,7 +34,7 @@ class FaultyOs:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             self.calls.append((name, args))
-            nth = sum(1 for each, _ in self.calls if each == name)
+            nth = sum(1 for each, _dummy in self.calls if each == name)
             fault = self.faults.get((name, nth)) or self.faults.get((name, 0))
             return fault(*args, **kwargs) if fault else real(*args, **kwargs)
 
@@ -42,7 +42,7 @@ class FaultyOs:
 
     def count(self, name: str) -> int:
         """How often a function was called."""
-        return sum(1 for each, _ in self.calls if each == name)
+        return sum(1 for each, _dummy in self.calls if each == name)
 
 
 def refuse(code: int) -> Fault:

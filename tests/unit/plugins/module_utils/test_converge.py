@@ -297,7 +297,7 @@ def test_an_undo_pushed_before_its_change_is_run_once_in_reverse_and_the_stack_i
 
 
 def test_the_diff_is_the_facts_and_then_each_file_by_its_path() -> None:
-    results = [converge(Machine(dict(reversed(ZERO.items()))), WANTED, check=True) for _ in range(2)]
+    results = [converge(Machine(dict(reversed(ZERO.items()))), WANTED, check=True) for _dummy in range(2)]
     assert results[0].diff == results[1].diff
     facts, first, second = results[0].diff
     assert facts == {"before": ZERO, "after": {**ZERO, **WANTED}}

@@ -140,10 +140,12 @@ def test_what_is_written_is_read_back(dropin: Dropin) -> None:
     separator = dropin.separator
     names = string.ascii_letters + string.digits + "_-:,%+@" + ("." if separator == "/" else "/")
     values = string.ascii_letters + string.digits + string.punctuation + " \t"
-    for _ in range(500):
+    for _dummy in range(500):
         settings = {}
-        for _ in range(choose.randrange(1, 6)):
-            words = ["k" + "".join(choose.choices(names, k=choose.randrange(8))) for _ in range(choose.randrange(2, 5))]
+        for _dummy in range(choose.randrange(1, 6)):
+            words = [
+                "k" + "".join(choose.choices(names, k=choose.randrange(8))) for _dummy in range(choose.randrange(2, 5))
+            ]
             if separator == ".":
                 # With a slash as the first separator it would be the other spelling.
                 words[0] = "net"
@@ -151,7 +153,7 @@ def test_what_is_written_is_read_back(dropin: Dropin) -> None:
             settings[("/" if separator == "/" else "") + separator.join(words)] = value
         text = dropin.text(settings) or ""
         assert dropin.values(text) == settings
-        assert [key for key, _ in dropin.settings(text)] == sorted(settings)
+        assert [key for key, _dummy in dropin.settings(text)] == sorted(settings)
 
 
 @pytest.mark.parametrize(

@@ -427,8 +427,8 @@ def test_a_replacement_goes_by_the_steps_at_which_it_is_made_to_fail(tree: Path,
     Host(str(tree)).replace("/file", NEW)
     assert path.read_bytes() == NEW
     assert os.getxattr(path, "user.note") == b"kept"
-    names = {name for name, _ in STEPS}
-    assert [name for name, _ in proxy.calls if name in names] == [name for name, _ in STEPS]
+    names = {name for name, _dummy in STEPS}
+    assert [name for name, _dummy in proxy.calls if name in names] == [name for name, _dummy in STEPS]
     changing = {
         "link",
         "unlink",
@@ -441,7 +441,7 @@ def test_a_replacement_goes_by_the_steps_at_which_it_is_made_to_fail(tree: Path,
         "mkdir",
         "symlink",
     }
-    assert not changing & {name for name, _ in proxy.calls}
+    assert not changing & {name for name, _dummy in proxy.calls}
 
 
 @pytest.mark.parametrize("code", ["ENOSPC", "EROFS", "EPERM", "EIO"])
@@ -659,7 +659,7 @@ def test_the_label_is_copied_after_the_content_and_what_the_kernel_computes_is_n
     copied = [arguments[1:] for name, arguments in proxy.calls if name == "setxattr"]
     assert copied == [("security.selinux", b"security.selinux"), ("security.capability", b"security.capability")]
     # A write takes security.capability and the set-id bits away.
-    names = [name for name, _ in proxy.calls]
+    names = [name for name, _dummy in proxy.calls]
     assert max(i for i, name in enumerate(names) if name == "write") < min(
         names.index(name) for name in ("fchown", "fchmod", "setxattr")
     )

@@ -432,7 +432,7 @@ def test_attributes_that_move_together_are_recorded_together_before_they_move(tr
     both = {OTHER: {"before": "5", "by": "test"}, ATTRIBUTE: {"before": "madvise", "by": "test"}}
     assert seen == [both]
     assert manifest.entries()["kernel"] == both
-    assert [what for what, _ in _undo(undos)] == [f"{OTHER}, {ATTRIBUTE}", MANIFEST]
+    assert [what for what, _dummy in _undo(undos)] == [f"{OTHER}, {ATTRIBUTE}", MANIFEST]
     assert _snapshot(tree) == before
 
 

@@ -116,7 +116,7 @@ def test_a_size_is_written_in_its_shortest_exact_spelling(size: int, text: str) 
 
 def test_what_format_size_writes_parse_size_reads() -> None:
     numbers = random.Random(2)
-    for _ in range(2000):
+    for _dummy in range(2000):
         size = numbers.getrandbits(numbers.randrange(1, 33)) << numbers.randrange(0, 32)
         assert parse_size(format_size(size)) == size
         assert parse_quantity(str(size)) == parse_size(str(size)) == size

@@ -204,7 +204,7 @@ def test_nothing_is_left_to_plan_once_a_plan_is_carried_out_whatever_the_machine
     host = machine(SYSTEMD)
     domain = Hugepages(host)
     seen = domain.observe(domain.desired(params(entry("2M", 1))))
-    for _ in range(400):
+    for _dummy in range(400):
         kernel = random_kernel(dice)
         state = replace(seen, kernel=kernel, systemd=dice.random() < 0.5)
         pools = []
@@ -230,7 +230,7 @@ def test_the_prediction_is_what_the_kernel_does_with_any_write(machine: Machine)
     dice = random.Random(2)
     host = machine(NUMA)
     size = 2 * MIB
-    for _ in range(100):
+    for _dummy in range(100):
         fake = host.pools[size]
         for numbers in fake.nodes.values():
             total = dice.randint(0, 12)

@@ -49,7 +49,7 @@ def test_mounting_and_its_undo_leave_no_trace(machine: Machine) -> None:
     before, undos = snapshot(host), Undos()
     hugetlbfs.apply(host, UP, undos)
     assert [mount.path for mount in cgroups.mounts(host)][-1] == PATH
-    assert [failure for _, failure in undos.run()] == [None]
+    assert [failure for _dummy, failure in undos.run()] == [None]
     assert snapshot(host) == before
     assert host.commands == [
         ["mount", "-t", "hugetlbfs", "-o", "pagesize=1G,nosuid,nodev", "hugetlbfs", PATH],
@@ -72,7 +72,7 @@ def test_unmounting_is_undone_by_mounting_again(machine: Machine) -> None:
     before, undos = snapshot(host), Undos()
     hugetlbfs.apply(host, DOWN, undos)
     assert not host.exists(PATH)
-    assert [failure for _, failure in undos.run()] == [None]
+    assert [failure for _dummy, failure in undos.run()] == [None]
     assert snapshot(host) == before
 
 
