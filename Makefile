@@ -83,6 +83,10 @@ sanity: $(READY) tree ## ansible-test sanity, every test, nothing ignored
 integration: $(READY) ## the modules and playbooks on this machine's own kernel
 	if [ -d tests/integration ]; then pytest --quiet tests/integration; fi
 
+.PHONY: bench
+bench: $(READY) ## what gathering facts costs, beside ping and setup
+	python tests/bench/node_facts.py
+
 .PHONY: packages
 packages: $(READY)
 	tests/tools/ensure-packages.sh
