@@ -45,7 +45,9 @@ def measure(name: str, inventory: list[str], rounds: int) -> None:
         spread = f"{min(times[module]):.2f} to {max(times[module]):.2f}"
         print(f"  {module:26} {medians[module]:6.2f} s   ({spread})")
     for peer, aim in AIMS.items():
-        print(f"  node_facts = {medians[MODULES[-1]] / medians[peer]:.2f} x {peer.rpartition('.')[2]} (aim: {aim} or less)")
+        print(
+            f"  node_facts = {medians[MODULES[-1]] / medians[peer]:.2f} x {peer.rpartition('.')[2]} (aim: {aim} or less)"
+        )
 
 
 def main() -> None:
