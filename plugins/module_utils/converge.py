@@ -15,9 +15,23 @@ from typing import Any, Callable, Generic, Protocol, TypeVar
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, Interrupted, UnmetError
 
-__all__ = ["Change", "Domain", "Params", "Result", "State", "Undos", "Unmet", "Verdict", "converge", "unmet_error"]
+__all__ = [
+    "Change",
+    "Domain",
+    "Params",
+    "Result",
+    "State",
+    "Undos",
+    "Unmet",
+    "Verdict",
+    "converge",
+    "other_value",
+    "unmet_error",
+]
 
 Params = Mapping[str, Any]
+
+_LOOK = "Look who else writes it."
 
 
 @dataclass(frozen=True)
@@ -32,9 +46,9 @@ class Change:
 
 @dataclass(frozen=True)
 class Unmet:
-    """A wanted state that the machine did not take: ``target`` is the option or object, ``reason`` the cause as a sentence
+    """A wanted state that the machine did not take: ``target`` is the option or the object, ``evidence`` the numbers behind it.
 
-    without its full stop, ``remedy`` one with it, ``evidence`` the numbers behind them.
+    ``reason`` is the cause as a sentence without its full stop, ``remedy`` one with it.
     """
 
     target: str
@@ -43,6 +57,14 @@ class Unmet:
     reason: str
     remedy: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+def other_value(change: Change) -> Unmet:
+    """A change that was made, and after which the machine holds another value. No text of a file is repeated."""
+    if change.kind == "file":
+        return Unmet(change.target, None, None, "its text was written, and another one read back", _LOOK)
+    reason = f"{change.after!r} was written and {change.before!r} read back"
+    return Unmet(change.target, change.after, change.before, reason, _LOOK)
 
 
 @dataclass(frozen=True)

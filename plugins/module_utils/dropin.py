@@ -22,20 +22,22 @@ from typing import NamedTuple
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Change
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OwnerError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
+from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER, MANIFEST
 
-__all__ = ["SYSCTL", "TMPFILES", "Dropin", "Owner", "Persisted"]
+__all__ = ["SYSCTL", "TMPFILES", "Dropin", "Owner", "Persisted", "matches"]
 
-_HEADER = "# Written by the bulwark.node collection; its modules add and remove lines here. See {manual}.\n"
+_HEADER = HEADER + "; its modules add and remove lines here. See {manual}.\n"
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Another file that sets one of our keys. ``wins``: its value is the one after the next boot."""
+    """Another file that sets one of our keys. ``wins``: its value is the one after the next boot, for ``certain`` or maybe."""
 
     path: str
     key: str
     value: str
     wins: bool
+    certain: bool = True
 
 
 class _Line(NamedTuple):
@@ -88,12 +90,13 @@ class Dropin:
         wanted = sorted(set(keys))
         read: list[_Line] = []
         for path in self._files(host, ours):
-            settings = [(key, "") for key in wanted] if path == ours else self.settings(host.read(path) or "")
+            text = host.read(path) if path != ours and host.is_file(path) else ""
+            settings = [(key, "") for key in wanted] if path == ours else self.settings(text or "")
             read.extend(
                 _Line(key, path, pattern, value)
                 for pattern, value in settings
                 for key in wanted
-                if _matches(key, pattern, self.separator)
+                if matches(key, pattern, self.separator)
             )
         winners = {key: self._winner(key, [line for line in read if line.key == key]) for key in wanted}
         return [Owner(line.path, line.key, line.value, line is winners[line.key]) for line in read if line.path != ours]
@@ -114,9 +117,11 @@ class Dropin:
         paths = {ours.rpartition("/")[2]: ours} if ours else {}
         for folder in self.folders:
             for name in host.names(folder):
-                if name.endswith(".conf"):
-                    paths.setdefault(name, f"{folder}/{name}")
-        return [paths[name] for name in sorted(paths)] + [path for path in self.last if host.exists(path)]
+                path = f"{folder}/{name}"
+                # A symlink to /dev/null hides the files of its name; a folder or a FIFO is nothing, as for systemd.
+                if name.endswith(".conf") and (host.is_file(path) or host.resolved(path) == "/dev/null"):
+                    paths.setdefault(name, path)
+        return [paths[name] for name in sorted(paths)] + [path for path in self.last if host.is_file(path)]
 
     def settings(self, text: str) -> list[tuple[str, str]]:
         """The (key, value) of each line that sets something."""
@@ -157,7 +162,8 @@ class Persisted:
         for owner in self.owners:
             if owner.wins and settings.get(owner.key, owner.value) != owner.value:
                 raise OwnerError(
-                    f"{owner.path} sets {owner.key} to {owner.value} and wins over {self.path} at boot. "
+                    f"{owner.path} sets {owner.key} to {owner.value} and {'wins' if owner.certain else 'may win'} over "
+                    f"{self.path} at boot. "
                     "Change it there, or set persist to false"
                 )
 
@@ -169,8 +175,32 @@ class Persisted:
             if not owner.wins and settings.get(owner.key, owner.value) != owner.value
         )
 
+    def contradictions(self, settings: Mapping[str, str]) -> tuple[str, ...]:
+        """A sentence for each line of our file, left as it is, that sets something else than these settings at boot."""
+        return tuple(
+            f"{self.path} still sets {key} to {value} at the next boot"
+            for key, value in self.settings.items()
+            if settings.get(key) != value
+        )
 
-def _matches(key: str, pattern: str, separator: str) -> bool:
+    def others(self, settings: Mapping[str, str]) -> tuple[str, ...]:
+        """A sentence for each other file that sets something else than these settings at boot, where we set nothing."""
+        return tuple(
+            f"{owner.path} sets {owner.key} to {owner.value}, which {'counts' if owner.wins and owner.certain else 'may count'} "
+            "at the next boot"
+            for owner in self.owners
+            if settings.get(owner.key, owner.value) != owner.value and (owner.wins or owner.key not in self.settings)
+        )
+
+    def forgotten(self) -> str:
+        """The sentence for where the manifest that knew what was before our lines is lost."""
+        values = ", ".join(f"{key} ({value})" for key, value in sorted(self.settings.items()))
+        return (
+            f"{MANIFEST} does not know what was there before {self.path}: what that set cannot be given back: {values}"
+        )
+
+
+def matches(key: str, pattern: str, separator: str) -> bool:
     """glob(3) over the names of a key: a wildcard stays within one name."""
     if not re.search(r"[*?[]", pattern):
         return key == pattern

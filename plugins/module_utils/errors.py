@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno as errno_names
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = ["BulwarkError", "HostError", "Interrupted", "OptionError", "OwnerError", "UnmetError"]
@@ -34,7 +34,8 @@ class OptionError(BulwarkError):
     """
 
     def __init__(self, option: str, value: object, expected: str) -> None:
-        super().__init__(f"{option}: got {value!r}, expected {expected}")
+        got = "is missing" if value is None else f"got {value!r}"
+        super().__init__(f"{option}: {got}, expected {expected}")
         self.details = {"option": option, "value": value, "expected": expected}
 
 
@@ -60,7 +61,16 @@ class HostError(BulwarkError):
         super().__init__(f"{path}: {what}")
         self.path = path
         self.code = code
-        self.details = {"path": path, "errno": code}
+        # Not "path": fail_json would add the mode and owner of a file of that name, whatever the object is.
+        self.details = {"object": path, "errno": code}
+
+    @classmethod
+    def from_command(cls, command: Sequence[str], what: str) -> HostError:
+        """What became of a command."""
+        text = " ".join(command)
+        error = cls(text, what)
+        error.details = {"command": text}
+        return error
 
     @classmethod
     def from_os(cls, path: str, verb: str, error: OSError) -> HostError:

@@ -24,7 +24,7 @@ from typing import Callable, NamedTuple
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 
-__all__ = ["Completed", "Host", "Runner"]
+__all__ = ["READ_LIMIT", "Completed", "Host", "Runner"]
 
 READ_LIMIT = 4 << 20
 """Bytes: no file that we read is larger on a sane machine, and a hostile one shall not fill our memory."""
@@ -138,6 +138,11 @@ class Host:
         """True where something is at the path, a dangling symlink not counted. Raises HostError where it may not be seen."""
         return self.mode_and_owner(path) is not None
 
+    def is_file(self, path: str) -> bool:
+        """True where a regular file is at the path, or a symlink to one."""
+        status = self._stat(path)
+        return status is not None and stat.S_ISREG(status.st_mode)
+
     def link_target(self, path: str) -> str | None:
         """What a symlink holds, or None where the path is no symlink."""
         try:
@@ -149,23 +154,13 @@ class Host:
 
     def mode_and_owner(self, path: str) -> tuple[int, int, int] | None:
         """(permission bits, uid, gid) of what is at the path, or None."""
-        try:
-            status = os.stat(self._real(path))
-        except OSError as error:
-            if error.errno in _GONE:
-                return None
-            raise HostError.from_os(path, "stat", error) from error
-        return stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
+        status = self._stat(path)
+        return None if status is None else (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
 
     def device_number(self, path: str) -> str | None:
         """``major:minor`` of a character device, as its ``dev`` in /sys says it; None where the path is none."""
-        try:
-            status = os.stat(self._real(path))
-        except OSError as error:
-            if error.errno in _GONE:
-                return None
-            raise HostError.from_os(path, "stat", error) from error
-        if not stat.S_ISCHR(status.st_mode):
+        status = self._stat(path)
+        if status is None or not stat.S_ISCHR(status.st_mode):
             return None
         return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
 
@@ -196,24 +191,17 @@ class Host:
 
         The time of the inode's last change: packages and archives set the other ones to times of their own.
         """
-        try:
-            return int(os.stat(self._real(path)).st_ctime)
-        except OSError as error:
-            if error.errno in _GONE:
-                return None
-            raise HostError.from_os(path, "stat", error) from error
+        status = self._stat(path)
+        return None if status is None else int(status.st_ctime)
 
     def is_write_locked(self, path: str) -> bool | None:
         """Whether a process holds a record lock for writing on a file (fcntl(2)); None where there is no such file.
 
         It is only asked for (F_GETLK), no lock is taken. Raises HostError where the file may not be opened.
         """
-        try:
-            descriptor = os.open(self._real(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
-        except OSError as error:
-            if error.errno in _GONE:
-                return None
-            raise HostError.from_os(path, "open", error) from error
+        descriptor = self.open(path)
+        if descriptor is None:
+            return None
         try:
             # struct flock: a lock for reading, of the whole file, conflicts with those for writing alone.
             asked = struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
@@ -223,6 +211,14 @@ class Host:
         finally:
             os.close(descriptor)
         return bool(struct.unpack_from("h", answer)[0] != fcntl.F_UNLCK)
+
+    def _stat(self, path: str) -> os.stat_result | None:
+        try:
+            return os.stat(self._real(path))
+        except OSError as error:
+            if error.errno in _GONE:
+                return None
+            raise HostError.from_os(path, "stat", error) from error
 
     def same_file(self, one: str, other: str) -> bool | None:
         """Whether two paths lead to the same file or folder; None where that is not there or may not be seen."""
@@ -387,7 +383,7 @@ class Host:
     def attempt(self, command: list[str]) -> Completed:
         """Run a command to its end, whatever it returns (127: it could not be started). Raises HostError in a mere tree."""
         if self._run is None:
-            raise HostError(command[0], "no command can be run in this tree")
+            raise HostError.from_command(command[:1], "no command can be run in this tree")
         return self._run(command)
 
     def run(self, command: list[str]) -> Completed:
@@ -395,7 +391,7 @@ class Host:
         completed = self.attempt(command)
         if completed.rc != 0:
             said = (completed.stderr or completed.stdout).strip() or "nothing"
-            raise HostError(" ".join(command), f"returned {completed.rc} and said: {said[:500]}")
+            raise HostError.from_command(command, f"returned {completed.rc} and said: {said[:500]}")
         return completed
 
     # paths

@@ -3,23 +3,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What we wrote on this machine, and what was there before: ``/var/lib/bulwark/manifest.json``.
 
-Every file and kernel attribute is written through here. The entry is recorded before the write, keeps the *first* value
+Every file and kernel attribute that outlives a boot or a run is written through here. The entry is recorded before the write, keeps the *first* value
 from before, and goes when the object is back to it. ``undo.yml`` reads it. Shape: docs/schemas.md.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.bulwark.node.plugins.module_utils.converge import Undos
-from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
+from ansible_collections.bulwark.node.plugins.module_utils.converge import Change, Undos
+from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError, OwnerError
 from ansible_collections.bulwark.node.plugins.module_utils.host import READ_LIMIT, Host
+from ansible_collections.bulwark.node.plugins.module_utils.units import bracketed
 
-__all__ = ["MANIFEST", "Manifest"]
+__all__ = ["HEADER", "MANIFEST", "Manifest"]
 
+HEADER = "# Written by the bulwark.node collection"
+"""How each file of ours begins."""
 FOLDER = "/var/lib/bulwark"
 MANIFEST = f"{FOLDER}/manifest.json"
 _SCHEMA = 1
@@ -40,8 +44,11 @@ class Manifest:
             return {kind: {} for kind in _KINDS}
         try:
             content = json.loads(text)
-            entries = [entry for kind in _KINDS for entry in content[kind].values()]
-            if content["schema"] != _SCHEMA or not all({"before", "by"} <= entry.keys() for entry in entries):
+            if content["schema"] != _SCHEMA or not all(
+                isinstance(entry["by"], str) and _is_before(kind, entry["before"])
+                for kind in _KINDS
+                for entry in content[kind].values()
+            ):
                 raise ValueError
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise HostError(
@@ -49,9 +56,32 @@ class Manifest:
             ) from None
         return {kind: content[kind] for kind in _KINDS}
 
-    def first(self, kind: str, path: str) -> dict[str, Any] | None:
-        """The entry of one object, or None where we never wrote it."""
-        return self.entries()[kind].get(path)
+    def check(self, changes: Sequence[Change]) -> None:
+        """Raise where one of the changes is bound to fail: a file that is not ours or leads elsewhere, a read-only file system."""
+        for change in changes:
+            if change.kind == "file":
+                self._host.destination(change.target)
+                if change.before and not change.before.startswith(HEADER):
+                    raise OwnerError(
+                        f"{change.target} is there and is not ours: it does not begin with {HEADER!r}. "
+                        "Move what it sets to a file of another name, then remove it"
+                    )
+        for path in (MANIFEST, *(change.target for change in changes if change.kind in ("file", "link"))):
+            folder = path.rpartition("/")[0]
+            while folder and not self._host.exists(folder):
+                folder = folder.rpartition("/")[0]
+            status = self._host.statvfs(folder or "/")
+            if changes and status is not None and status.f_flag & os.ST_RDONLY:
+                raise HostError(
+                    path, "lies on a file system that is mounted read-only (EROFS); mount it writable", "EROFS"
+                )
+
+    def lost(self, path: str, text: str | None) -> bool:
+        """Whether a file is ours and yet not known here, so that what was there before us is forgotten."""
+        if text is None or not text.startswith(HEADER):
+            return False
+        known = self.entries()["files"]
+        return path not in known and self._host.resolved(path) not in known
 
     def file(self, path: str, text: str | None, undos: Undos) -> None:
         """Give a file its text (mode 0644 where it is new), or remove it with None.
@@ -92,7 +122,6 @@ class Manifest:
     def kernel(self, path: str, value: str, undos: Undos) -> None:
         """Give one kernel attribute a value."""
         old = self.attribute(path)
-
         self.kernel_group(
             [path], self.attribute, lambda: self._host.write(path, value), lambda: self._host.write(path, old), undos
         )
@@ -111,8 +140,8 @@ class Manifest:
     def attribute(self, path: str) -> str:
         """The value of an attribute as one would write it: of ``always [madvise] never`` the one in brackets."""
         text = (self._host.read(path) or "").strip()
-        chosen = re.search(r"\[([^\]]+)\]", text)
-        return chosen.group(1) if chosen else text
+        chosen = bracketed(text)
+        return chosen[0] if chosen else text
 
     def _file(self, path: str) -> dict[str, Any] | None:
         content, status = self._host.read_bytes(path), self._host.mode_and_owner(path)
@@ -155,7 +184,7 @@ class Manifest:
             if old != {path: read(path) for path in paths}:
                 undo()
 
-        added = {path: {"before": old[path], "by": self._by} for path in new}
+        added = {path: {"before": _not_ours(old[path]), "by": self._by} for path in new}
         self._write({**entries, kind: {**entries[kind], **added}})
         undos.push(", ".join(paths), undo_change)
         write()
@@ -188,6 +217,24 @@ def _render(entries: Mapping[str, Mapping[str, Any]]) -> bytes | None:
     if not any(entries.values()):
         return None
     return (json.dumps({"schema": _SCHEMA, **entries}, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _not_ours(before: Any) -> Any:
+    """What was there before us: no text of our own, which is found as such where the manifest was lost."""
+    return None if isinstance(before, dict) and before["text"].startswith(HEADER) else before
+
+
+def _is_before(kind: str, before: Any) -> bool:
+    """Whether an entry holds what its kind does: a file {text, mode, uid, gid} or null, a symlink's target or null, a value."""
+    if before is None:
+        return kind != "kernel"
+    if kind != "files":
+        return isinstance(before, str)
+    return (
+        isinstance(before["text"], str)
+        and re.fullmatch(r"[0-7]{4}", before["mode"]) is not None
+        and all(type(before[name]) is int for name in ("uid", "gid"))
+    )
 
 
 def _remove_folders(host: Host, deepest_first: Sequence[str]) -> None:

@@ -49,7 +49,9 @@ def fail(module: AnsibleModule, name: str, error: BulwarkError) -> None:
     details: Mapping[str, Any] = error.details
     message = f"{name}: {error}"
     for item in details.get("not_undone", ()):
-        message += f" NOT UNDONE: {item['what']}: {item['reason']}."
+        # An error of the host names its path itself.
+        what = "" if item["reason"].startswith(item["what"]) else f"{item['what']}: "
+        message += f" NOT UNDONE: {what}{item['reason']}."
     module.fail_json(msg=message, changed=bool(details.get("not_undone")), **details)
 
 

@@ -1,13 +1,15 @@
 # Copyright (c) 2026, the bulwark.node authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sizes as the kernel, Kubernetes and people write them. Everything inside the collection is an integer in bytes."""
+"""Sizes as the kernel, Kubernetes and people write them, in bytes inside of the collection; and values in brackets."""
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["format_size", "parse_quantity", "parse_size"]
+from ansible_collections.bulwark.node.plugins.module_utils.errors import OptionError
+
+__all__ = ["bracketed", "format_size", "parse_quantity", "parse_size", "size_option"]
 
 _BINARY = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50, "E": 1 << 60}
 _DECIMAL = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
@@ -33,12 +35,26 @@ def parse_size(text: str | int) -> int:
     return _bounded(int(match.group(1)) * _BINARY[(match.group(2) or "").upper()])
 
 
+def size_option(option: str, text: str) -> int:
+    """Bytes of the size that an option holds. Raises OptionError."""
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise OptionError(option, text, str(error).removeprefix("expected ")) from None
+
+
 def format_size(size: int) -> str:
     """The shortest exact spelling of a size in bytes: ``2M``, ``1G``, ``64K``, ``1000``."""
     for unit in ("E", "P", "T", "G", "M", "K"):
         if size and size % _BINARY[unit] == 0:
             return f"{size // _BINARY[unit]}{unit}"
     return str(size)
+
+
+def bracketed(text: str) -> tuple[str, tuple[str, ...]] | None:
+    """(value, all that can be written) of an attribute such as ``always [madvise] never``; None where it is of no such form."""
+    chosen = re.search(r"\[([^\]\s]+)\]", text)
+    return (chosen.group(1), tuple(text.replace("[", "").replace("]", "").split())) if chosen else None
 
 
 def parse_quantity(text: str | int) -> int:

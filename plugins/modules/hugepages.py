@@ -15,11 +15,15 @@ description:
   - When the kernel gives fewer pages, it is told why, per node, with the free blocks of that order and the remedy. By default the
     module then fails, and the pools are as they were before.
   - Everything is checked before the first write. The sizes and nodes exist, no page in use is taken away, each NUMA node keeps
-    enough memory for what runs and for the system, and no other file sets the same pool at boot.
+    enough memory for what runs and for the system, now and with all that is set at the next boot, and no other file sets the same
+    pool then.
   - Pools are persisted by C(/etc/tmpfiles.d/10-bulwark-hugepages.conf), which systemd applies before any kubelet. Without systemd
-    it is C(/etc/sysctl.d/90-bulwark-hugepages.conf), which can hold the total of the default size alone.
+    it is C(/etc/sysctl.d/90-bulwark-hugepages.conf), which can hold the total of the default size alone. A file of that name that
+    is not the module's is refused.
   - Sizes other than the default get a hugetlbfs mount at C(/dev/hugepages1G), for example, and a mount unit, unless one is mounted.
+    With O(persist=false), and without systemd, none is made. A count of 0 leaves them, O(state=absent) removes them.
   - What was there before is kept in C(/var/lib/bulwark/manifest.json).
+  - A run that is stopped undoes what it did. After SIGKILL or a loss of power run it again, which goes on from what there is.
 extends_documentation_fragment:
   - bulwark.node.attributes
   - bulwark.node.attributes.actiongroup_node
@@ -39,7 +43,7 @@ options:
   pools:
     description:
       - The pools to set. Pools that are not named stay as they are.
-      - Required when O(state=present). With O(state=absent) it defaults to every pool that this module persisted.
+      - Required when O(state=present). With O(state=absent) it defaults to every pool that this module set.
     type: list
     elements: dict
     suboptions:
@@ -54,10 +58,14 @@ options:
         type: int
       node:
         description:
-          - The NUMA node. The other nodes of that size stay as they are, unless they have an entry of their own.
+          - The NUMA node. The other nodes of that size stay as they are, unless they have an entry of their own. Where a total was
+            persisted, what each of them has now takes its place.
         type: int
       overcommit:
-        description: How many pages more the kernel may add on demand. It is a number for the whole machine.
+        description:
+          - How many pages more the kernel may add on demand. It is a number for the whole machine, and most kernels have none for pages
+            as large as V(1G).
+          - No memory is kept for them. A warning has the sum where all of them would be too much.
         type: int
   persist:
     description:
@@ -70,7 +78,8 @@ options:
       - What to do when the kernel gives fewer pages than asked for.
       - V(fail) puts the pools back as they were and fails.
       - V(warn) keeps what there is, persists the number asked for, and warns.
-      - V(reboot) does the same and returns C(reboot_required), since memory is least fragmented after a boot.
+      - V(reboot) does the same and returns C(reboot_required), since memory is least fragmented after a boot. It takes O(persist=true).
+        A number that was already persisted when the machine booted asks for no other reboot.
     type: str
     choices:
       - fail
@@ -99,7 +108,8 @@ options:
   state:
     description:
       - V(present) sets the pools.
-      - V(absent) empties them, and removes what this module persisted of them.
+      - V(absent) empties them, and removes what this module persisted of them. Without O(pools) these are all that it persisted, and
+        those that it otherwise set since the boot.
     type: str
     choices:
       - present
@@ -176,7 +186,7 @@ changes:
       sample: 1024
 unmet:
   description: What the machine did not take.
-  returned: always
+  returned: success, or failure for that reason
   type: list
   elements: dict
   contains:
@@ -235,7 +245,7 @@ undone:
   returned: failure
   type: list
   elements: str
-  sample: ["/var/lib/bulwark/manifest.json"]
+  sample: ["/sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages"]
 not_undone:
   description: What had been changed and could not be put back. The message names it too.
   returned: failure

@@ -13,8 +13,9 @@ author:
 description:
   - Sets where the kernel gives memory as transparent hugepages, whether processes wait for compaction, and how khugepaged works.
   - Everything is checked before the first write. The kernel has the attribute and takes the value, and nothing else sets it at boot.
+  - A run that is stopped undoes what it did. After SIGKILL or a loss of power run it again, which goes on from what there is.
   - It is persisted by C(/etc/tmpfiles.d/10-bulwark-transparent-hugepages.conf). There is no sysctl for it, so that without systemd
-    O(persist=true) is refused.
+    O(persist=true) is refused. A file of that name that is not the module's is refused as well.
   - What was there before is kept in C(/var/lib/bulwark/manifest.json).
 extends_documentation_fragment:
   - bulwark.node.attributes
@@ -49,7 +50,9 @@ options:
       - madvise
       - never
   shmem_enabled:
-    description: The policy for shared memory and tmpfs. V(deny) and V(force) are meant for tests.
+    description:
+      - The policy for shared memory and tmpfs. V(deny) and V(force) are meant for tests.
+      - The kernel takes V(force) only where no size but that of a hugepage inherits.
     type: str
     choices:
       - always
@@ -191,7 +194,7 @@ changes:
       sample: madvise
 unmet:
   description: What the machine did not take.
-  returned: always
+  returned: success, or failure for that reason
   type: list
   elements: dict
   contains:
@@ -225,19 +228,10 @@ reboot_required:
   type: bool
   sample: false
 restart_required:
-  description: The units that must be restarted to see the new state. None is restarted by this module.
+  description: The units that must be restarted to see the new state. The kernel needs none for this.
   returned: success
   type: list
   elements: dict
-  contains:
-    unit:
-      description: The unit.
-      type: str
-      sample: kubelet.service
-    reason:
-      description: Why.
-      type: str
-      sample: no unit needs it
   sample: []
 disruptive:
   description: The changes that disturb what runs. No change of this module does.
@@ -250,7 +244,7 @@ undone:
   returned: failure
   type: list
   elements: str
-  sample: ["/var/lib/bulwark/manifest.json"]
+  sample: ["/sys/kernel/mm/transparent_hugepage/enabled"]
 not_undone:
   description: What had been changed and could not be put back. The message names it too.
   returned: failure

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import subprocess
@@ -16,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ansible_collections.bulwark.node.tests.hosts.machine import Machine, Site
+from ansible_collections.bulwark.node.tests.hosts.roots import RELEASES, missing_tools
 
 _HUGEPAGES = Path("/sys/kernel/mm/hugepages")
 _THP = Path("/sys/kernel/mm/transparent_hugepage")
@@ -112,7 +116,18 @@ def snapshot() -> dict[str, Any]:
 
 
 @pytest.fixture
-def kernel() -> Iterator[None]:
+def alone() -> Iterator[None]:
+    """No other test run changes the settings of this machine's kernel meanwhile, or compares them."""
+    lock = os.open("/sys/kernel/mm", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+@pytest.fixture
+def kernel(alone: None) -> Iterator[None]:
     """Consent to change this machine's kernel settings; they and the files are compared and put back at the end."""
     if os.geteuid() != 0:
         pytest.skip("changing kernel settings takes root")
@@ -140,3 +155,27 @@ def kernel() -> Iterator[None]:
         Path(stray).unlink() if not Path(stray).is_dir() else Path(stray).rmdir()
     assert not left, f"settings that the test did not put back: {left}"
     assert not strays, f"files that the test left or changed: {strays}"
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    """Consent to have machines on a bridge of this one: ``site.machine("12")`` is a new one, to be started."""
+    if os.geteuid() != 0:
+        pytest.skip("machines take root")
+    if os.environ.get("REQUIRE_ALL") != "1":
+        pytest.skip("it makes a bridge and boots machines on it, and removes them: set REQUIRE_ALL=1 to run it")
+    if missing := missing_tools():
+        pytest.skip(f"machines take {', '.join(missing)}: see bindep.txt")
+    with Site() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def machines(site: Site) -> dict[str, Machine]:
+    """One of each release, up, by version. All tests share them: what one changes it puts back."""
+    made = {version: site.machine(version) for version in RELEASES}
+    for machine in made.values():
+        machine.start()
+    for machine in made.values():
+        machine.wait()
+    return made

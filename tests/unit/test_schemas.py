@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,19 @@ from ansible_collections.bulwark.node.plugins.module_utils.converge import Chang
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manifest
 from ansible_collections.bulwark.node.plugins.module_utils.node import subsets
-from ansible_collections.bulwark.node.plugins.plugin_utils import findings
+from ansible_collections.bulwark.node.plugins.plugin_utils import findings, report
+from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import TREES, lay, load
 
+# As dicts, their keys are the machine's own names and numbers.
+OPEN_MAPS = {"meminfo", "nodes", "users"}
+# Of these all values have one shape, whatever the limit's name.
+UNIFORM_MAPS = {"manager_defaults", "limits"}
+# What active probes alone tell, and what the kernel tells by netlink alone of a network that this machine need not have:
+# the tests of these subsets prove it.
+ELSEWHERE = re.compile(
+    r"(bridges|links)\[\]\.|routes\.(blackholes|swallowed)|intercept\.|image_fs\[\]\.used_bytes|time_sync\.(offset_s|source)"
+    r"|runtime\.(version|config\.reason)"
+)
 DOCUMENT = Path(__file__).parents[2] / "docs" / "schemas.md"
 
 
@@ -34,21 +47,33 @@ def shape(value: Any) -> Any:
     return "value"
 
 
-def filled(mine: Any, documented: Any) -> Any:
-    """Ours, with what this machine has none of (a mount, a boot argument) taken as documented."""
-    if isinstance(mine, dict) and isinstance(documented, dict):
-        return {key: filled(item, documented.get(key)) for key, item in mine.items()}
-    if isinstance(mine, list) and isinstance(documented, list):
-        return [filled(mine[0], documented[0])] if mine and documented else documented
-    return mine
+def keys(value: Any, path: str = "") -> Iterator[tuple[str, bool]]:
+    """Each key below a value as a path (``hugepages.pools[].size``), and whether something other than null is there."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            below = f"{path}.{'*' if path.rpartition('.')[2] in UNIFORM_MAPS else key}".lstrip(".")
+            yield below, item is not None
+            if not (key in OPEN_MAPS and isinstance(item, dict)):
+                yield from keys(item, below)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from keys(item, f"{path}[]")
 
 
-def test_facts_have_the_documented_keys() -> None:
+def test_facts_have_the_documented_keys_and_each_comes_from_some_machine(tmp_path: Path) -> None:
     documented = example("facts")
-    facts = subsets.gather(Host(), subsets.select(["all"]))
-    assert facts["errors"] == []
     assert documented["schema"] == subsets.SCHEMA
-    assert shape(filled(facts, documented)) == shape(documented)
+    hosts = [Host()]
+    for tree in sorted(TREES.glob("*.yml")):
+        lay(tmp_path / tree.stem, load(tree.stem))
+        hosts.append(Host(root=str(tmp_path / tree.stem)))
+    made = [subsets.gather(host, subsets.select(["all"])) for host in hosts]
+    assert made[0]["errors"] == []
+    seen = {key for facts in made for key in keys(facts)}
+    named = {path for path, known in keys(documented)}
+    assert {path for path, known in seen} - named == set(), "not documented"
+    unseen = named - {path for path, known in seen if known}
+    assert {path for path in unseen if not ELSEWHERE.match(path)} == set(), "null or absent on every machine"
 
 
 def test_findings_have_the_documented_keys() -> None:
@@ -56,6 +81,19 @@ def test_findings_have_the_documented_keys() -> None:
     assert len(found) == len(findings.CONTROLS)
     for finding in found:
         assert set(finding) == set(example("finding"))
+
+
+def test_the_documented_finding_is_one_that_is_made() -> None:
+    documented = example("finding")
+    kubelet = {"running": True, "restart_needed": True, "reason": documented["reason"]}
+    found = findings.judge({"schema": 1, "hugepages": {"pools": [{}], "kubelet": kubelet}})
+    assert documented in found
+
+
+def test_the_documented_report_is_the_one_that_is_made() -> None:
+    documented = example("report")
+    results = {name: {"unreachable": True, "msg": host["reason"]} for name, host in documented["hosts"].items()}
+    assert report.build(results, datetime.fromisoformat("2026-11-21T02:05:00+00:00")) == documented
 
 
 def test_results_have_the_documented_keys() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 
-__all__ = ["failures", "free_blocks", "grown", "largest_blocks"]
+__all__ = ["failures", "free_blocks", "grown", "is_gigantic", "largest_blocks"]
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -33,6 +33,11 @@ def largest_blocks(counts: Sequence[int], size: int) -> tuple[int, int]:
     """(free blocks, bytes of one): of the size asked for, or of the largest that the kernel keeps."""
     order = min((size // _PAGE).bit_length() - 1, max(0, len(counts) - 1))
     return sum(count << (i - order) for i, count in enumerate(counts) if i >= order), _PAGE << order
+
+
+def is_gigantic(blocks: Mapping[int, Sequence[int]], size: int) -> bool:
+    """Whether pages of this size are larger than any block that the kernel keeps; False where that is not known."""
+    return bool(blocks) and all(largest_blocks(counts, size)[1] < size for counts in blocks.values())
 
 
 def failures(host: Host) -> dict[str, int]:

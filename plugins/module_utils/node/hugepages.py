@@ -9,8 +9,9 @@ sysctl.d(5), which knows the default page size alone.
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,81 +21,46 @@ from ansible_collections.bulwark.node.plugins.module_utils.converge import (
     Undos,
     Unmet,
     Verdict,
+    other_value,
     unmet_error,
 )
-from ansible_collections.bulwark.node.plugins.module_utils.dropin import SYSCTL, TMPFILES, Persisted
+from ansible_collections.bulwark.node.plugins.module_utils.dropin import TMPFILES, Persisted
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, HostError, OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manifest
 from ansible_collections.bulwark.node.plugins.module_utils.node import (
     buddyinfo,
+    hugepages_options,
+    hugepages_persist,
     hugetlb,
     hugetlbfs,
     memory_guard,
+    numa,
     shortfall,
-    tuned,
 )
+from ansible_collections.bulwark.node.plugins.module_utils.node.hugepages_options import ARGUMENT_SPEC, Desired, Wanted
 from ansible_collections.bulwark.node.plugins.module_utils.node.hugetlb import HugetlbMount, Pool, Pools
-from ansible_collections.bulwark.node.plugins.module_utils.node.memory_guard import Reserve
-from ansible_collections.bulwark.node.plugins.module_utils.node.system import has_systemd
+from ansible_collections.bulwark.node.plugins.module_utils.node.hugetlb_resize import parse_attribute, resized
+from ansible_collections.bulwark.node.plugins.module_utils.node.memory_guard import Excess, Reserve
+from ansible_collections.bulwark.node.plugins.module_utils.node.system import boot_time, has_systemd
 from ansible_collections.bulwark.node.plugins.module_utils.units import format_size, parse_size
 
 __all__ = ["ARGUMENT_SPEC", "Hugepages"]
 
-ARGUMENT_SPEC: dict[str, Any] = {
-    "pools": {
-        "type": "list",
-        "elements": "dict",
-        "options": {
-            "size": {"type": "str", "required": True},
-            "count": {"type": "int"},
-            "node": {"type": "int"},
-            "overcommit": {"type": "int"},
-        },
-    },
-    "persist": {"type": "bool", "default": True},
-    "on_shortfall": {"type": "str", "choices": ["fail", "warn", "reboot"], "default": "fail"},
-    "allow_surplus": {"type": "bool", "default": False},
-    "compact": {"type": "bool", "default": True},
-    "timeout": {"type": "int", "default": 60},
-    "memory_reserve": {"type": "str"},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-}
-
-_TMPFILES_PATH = "/etc/tmpfiles.d/10-bulwark-hugepages.conf"
-_SYSCTL_PATH = "/etc/sysctl.d/90-bulwark-hugepages.conf"
+_TRIED = "; this boot was asked for as many and did not give them either, so that another one is not asked for"
+# "mm/hugetlb: allow overcommitting gigantic hugepages": before, the kernel says EINVAL to any number.
+_OVERCOMMITS_GIGANTIC = (6, 19)
 # Two rounds of compaction that bring nothing: a third one will not either.
 _FRUITLESS_ROUNDS = 2
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """One entry of ``pools``: pages of ``size`` bytes on ``node`` (None: the machine); None leaves a number alone."""
-
-    option: str
-    size: int
-    node: int | None
-    count: int | None
-    overcommit: int | None
-
-
-@dataclass(frozen=True)
-class Desired:
-    """The options. ``pools`` None (state absent alone): every pool that our file persists."""
-
-    pools: tuple[Wanted, ...] | None
-    present: bool
-    persist: bool
-    on_shortfall: str
-    allow_surplus: bool
-    compact: bool
-    timeout: int
-    memory_reserve: int | None
-
-
-@dataclass(frozen=True)
 class State:
-    """The kernel's side, and the persisted one. ``free_blocks``: per node, the free blocks of each order (buddyinfo)."""
+    """The kernel's side, and the persisted one. ``free_blocks``: per node, the free blocks of each order (buddyinfo).
+
+    ``unreturned`` are attributes that we set and that are not again as before us. ``tried``: our file is older than this
+    boot. ``lost``: it is ours, but the manifest does not know it. ``release``: of the kernel, (6, 12).
+    """
 
     kernel: Pools
     persisted: Persisted
@@ -102,8 +68,16 @@ class State:
     free_blocks: Mapping[int, tuple[int, ...]]
     failures: Mapping[str, int]
     reserve: Reserve
-    systemd: bool
+    unreturned: tuple[str, ...]
+    tried: bool
+    lost: bool
+    release: tuple[int, ...]
     predicted: bool = False
+
+    @property
+    def systemd(self) -> bool:
+        """Whether systemd sets the pools at boot."""
+        return self.persisted.dropin is TMPFILES
 
     def facts(self) -> dict[str, Any]:
         """The subset ``hugepages`` of the facts."""
@@ -123,90 +97,101 @@ class Hugepages:
         self._host = host
         self._manifest = Manifest(host, self.name)
 
-    # options
-
     def desired(self, params: Params) -> Desired:
         """Each option in its normal unit; raises OptionError."""
-        present = params["state"] == "present"
-        pools = params["pools"]
-        if not pools and (present or pools is not None):
-            raise OptionError("pools", pools, "at least one pool")
-        if params["timeout"] < 0:
-            raise OptionError("timeout", params["timeout"], "0 seconds or more")
-        wanted = None if pools is None else tuple(_wanted(f"pools[{i}]", pool, present) for i, pool in enumerate(pools))
-        _refuse_overlaps(wanted or ())
-        return Desired(
-            pools=wanted,
-            present=present,
-            persist=params["persist"],
-            on_shortfall=params["on_shortfall"],
-            allow_surplus=params["allow_surplus"],
-            compact=params["compact"],
-            timeout=params["timeout"],
-            memory_reserve=None
-            if params["memory_reserve"] is None
-            else _size("memory_reserve", params["memory_reserve"]),
-        )
-
-    # observe
+        return hugepages_options.desired(params)
 
     def observe(self, desired: Desired) -> State:
         """The kernel's pools and our files; nothing is forked."""
         host = self._host
         kernel = hugetlb.observe(host)
-        systemd = has_systemd(host)
-        keys = [key for pool in kernel.pools for key in _all_keys(kernel, pool.size)]
-        dropin, path = (TMPFILES, _TMPFILES_PATH) if systemd else (SYSCTL, _SYSCTL_PATH)
-        persisted = dropin.observe(host, path, keys)
-        if systemd:
-            # systemd-sysctl and systemd-tmpfiles-setup run in no fixed order: a line of the former may be the last word.
-            rivals = tuple(rival for rival in SYSCTL.owners(host, "", keys) if rival.wins)
-            persisted = replace(persisted, owners=persisted.owners + rivals)
-        tuned_keys = {("sysctl" if key.startswith("vm.") else "sysfs", key): key for key in keys}
+        persisted = hugepages_persist.observe(host, kernel, has_systemd(host))
         total = sum(node.total for node in kernel.memory)
+        booted, written = boot_time(host), host.changed_at(persisted.path)
+        release = re.match(r"([0-9]{1,4})\.([0-9]{1,4})", host.read("/proc/sys/kernel/osrelease") or "")
         return State(
             kernel=kernel,
-            persisted=replace(persisted, owners=persisted.owners + tuned.owners(host, tuned_keys)),
+            persisted=persisted,
             units=hugetlbfs.observe(host, [pool.size for pool in kernel.pools]),
             free_blocks=buddyinfo.free_blocks(host),
             failures=buddyinfo.failures(host),
             reserve=memory_guard.reserve(host, total)
             if desired.memory_reserve is None
             else Reserve(desired.memory_reserve, "memory_reserve"),
-            systemd=systemd,
+            unreturned=tuple(self._unreturned()),
+            tried=booted is not None and written is not None and written < booted,
+            lost=self._manifest.lost(persisted.path, persisted.text),
+            release=tuple(int(part) for part in release.groups()) if release else (),
         )
 
-    # check
+    def _unreturned(self) -> Iterator[str]:
+        """A pool counts only where our note in /run says that it was changed since the boot."""
+        noted = self._host.exists(hugetlb.CHANGED)
+        for path, entry in self._manifest.entries()["kernel"].items():
+            if entry["by"] == self.name and (noted or path.endswith("nr_overcommit_hugepages")):
+                value = self._manifest.attribute(path)
+                if value and value != entry["before"]:
+                    yield path
 
     def check(self, state: State, desired: Desired) -> None:
-        """Sizes and nodes exist, pages in use stay, memory suffices, nobody else wins at boot."""
-        targets = _targets(state, desired)
-        for wanted in targets:
+        """Sizes and nodes exist, pages in use stay, memory suffices now and at boot, nobody else wins then, files can be written."""
+        for wanted in _targets(state, desired):
             if desired.pools is not None:
                 _check_exists(state.kernel, wanted)
+                _check_overcommit(state, wanted)
+                _check_parts(state, desired, wanted)
+        self._manifest.check(self.plan(state, desired))
         if not desired.allow_surplus:
             self._check_in_use(state, desired)
-        memory_guard.check(state.kernel, self.predict(state, self.plan(state, desired)).kernel, state.reserve)
         if desired.persist and desired.present:
-            for wanted in targets:
-                if not state.systemd and (wanted.node is not None or wanted.size != state.kernel.default_size):
-                    raise BulwarkError(
-                        f"{wanted.option}: pages of {format_size(wanted.size)}"
-                        f"{'' if wanted.node is None else f' on node {wanted.node}'} cannot be persisted without systemd: "
-                        "sysctl.d knows only the total of the default size. Set persist to false, or boot with "
-                        f"{shortfall.boot_arguments(wanted.size, wanted.node, wanted.count or 0)}"
-                    )
+            for wanted in desired.pools or ():
+                _check_persistable(state, wanted)
             state.persisted.refuse_winners(_agreeing(state, desired))
+        self._check_memory(state, desired)
+
+    def _check_memory(self, state: State, desired: Desired) -> None:
+        """Raise with the sum, and with the largest count that would fit."""
+        excess = self._excess(state, desired)
+        growing = [wanted for wanted in desired.pools or () if wanted.count and _exists(state.kernel, wanted)]
+        if excess is None:
+            return
+        if not growing:
+            raise BulwarkError(f"pools: {excess[1]}{excess[0].sum}. Set memory_reserve, or persist to false")
+        growing = [wanted for wanted in growing if wanted.node in (None, excess[0].node)] or growing
+        most = max(growing, key=lambda wanted: _growth(state.kernel, wanted))
+        low, high = -1, most.count or 0
+        while high - low > 1:
+            middle = (low + high) // 2
+            tried = tuple(replace(w, count=middle) if w is most else w for w in desired.pools or ())
+            low, high = (middle, high) if self._excess(state, replace(desired, pools=tried)) is None else (low, middle)
+        fits = "No number of them fits beside the others" if low < 0 else f"{low} would fit"
+        raise BulwarkError(
+            f"{most.option}.count: asked for {most.count} pages of {format_size(most.size)}: {excess[1]}{excess[0].sum}. "
+            f"{fits}; ask for fewer pages, or set memory_reserve"
+        )
+
+    def _excess(self, state: State, desired: Desired) -> tuple[Excess, str] | None:
+        """What is too much, and the words that say when: now, or else at the next boot with all that is set then."""
+        kernel, persisted = state.kernel, state.persisted
+        now = memory_guard.excess([kernel], self.predict(state, self.plan(state, desired)).kernel, state.reserve)
+        if now:
+            return now, ""
+        if not (desired.persist and desired.present):
+            return None
+        before, after = (
+            hugepages_persist.at_boot(kernel, persisted.owners, settings)
+            for settings in (persisted.settings, _settings(state, desired))
+        )
+        later = memory_guard.excess([kernel, before], after, state.reserve)
+        return (later, "at the next boot, with all that is set then, ") if later else None
 
     def _check_in_use(self, state: State, desired: Desired) -> None:
         """In the order of the plan: what one node's pool gives up may be what another's reservations stood on."""
         named = {(wanted.size, wanted.node): wanted for wanted in _targets(state, desired)}
         for change in self.plan(state, desired):
             if change.kind == "pool":
-                _check_in_use(state.kernel, named[hugetlb.parse_attribute(change.target)])
+                _check_in_use(state.kernel, named[parse_attribute(change.target)])
                 state = self.predict(state, [change])
-
-    # plan
 
     def plan(self, state: State, desired: Desired) -> list[Change]:
         """Shrink, then grow with the largest pages first, then overcommit, mounts and files."""
@@ -239,16 +224,17 @@ class Hugepages:
         kernel = state.kernel
         for change in changes:
             if change.kind in ("pool", "overcommit"):
-                size, node = hugetlb.parse_attribute(change.target)
+                size, node = parse_attribute(change.target)
                 old = kernel.pool(size)
                 new = (
                     replace(old, overcommit=change.after)
                     if change.kind == "overcommit"
-                    else hugetlb.resized(old, node, change.after)
+                    else resized(old, node, change.after)
                 )
                 kernel = replace(kernel, pools=tuple(new if pool.size == size else pool for pool in kernel.pools))
                 if change.kind == "pool" and kernel.kubelet_unit:
-                    kernel = replace(kernel, restart_needed=True, restart_reason=hugetlb.CHANGED_SINCE_START)
+                    needed, reason = hugetlb.restart_needed(kernel.pools, kernel.seen)
+                    kernel = replace(kernel, restart_needed=needed, restart_reason=reason)
             elif change.kind == "mount":
                 mounts = tuple(mount for mount in kernel.mounts if mount.path != change.target)
                 if change.after is not None:
@@ -257,14 +243,20 @@ class Hugepages:
         units, persisted = state.units.predict(changes), state.persisted.predict(changes)
         return replace(state, kernel=kernel, units=units, persisted=persisted, predicted=True)
 
-    # apply
-
     def apply(self, change: Change, desired: Desired, undos: Undos) -> None:
         """One change; a shortfall raises UnmetError where it is to fail the run."""
         if change.kind == "pool":
             self._resize(change, desired, undos)
         elif change.kind == "overcommit":
-            self._manifest.kernel(change.target, str(change.after), undos)
+            try:
+                self._manifest.kernel(change.target, str(change.after), undos)
+            except HostError as error:
+                if error.code != "EINVAL":
+                    raise
+                cause = "this kernel may give pages of that size by count alone; leave overcommit out"
+                raise HostError(
+                    change.target, f"the kernel refuses {change.after} (EINVAL): {cause}", "EINVAL"
+                ) from error
         elif change.kind == "mount":
             hugetlbfs.apply(self._host, change, undos)
         elif change.kind == "link":
@@ -273,7 +265,7 @@ class Hugepages:
             self._manifest.file(change.target, change.after, undos)
 
     def _resize(self, change: Change, desired: Desired, undos: Undos) -> None:
-        size, node = hugetlb.parse_attribute(change.target)
+        size, node = parse_attribute(change.target)
         before = hugetlb.read_pool(self._host, size)
         failures = buddyinfo.failures(self._host)
         forget = self._note_change(undos)
@@ -281,7 +273,7 @@ class Hugepages:
         nodes: list[int | None] = [part.node for part in before.nodes if node in (None, part.node)]
         self._manifest.kernel_group(
             [f"{hugetlb.attribute_folder(size, part)}/nr_hugepages" for part in nodes or [None]],
-            read=lambda path: str(_persistent(hugetlb.read_pool(self._host, size), hugetlb.parse_attribute(path)[1])),
+            read=lambda path: str(_persistent(hugetlb.read_pool(self._host, size), parse_attribute(path)[1])),
             write=lambda: self._ask(change, size, node, desired),
             undo=lambda: self._restore(before),
             undos=undos,
@@ -307,7 +299,7 @@ class Hugepages:
                     raise
             return _persistent(hugetlb.read_pool(self._host, size), node)
 
-        compact = "/proc/sys/vm/compact_memory" if node is None else f"{hugetlb.NODES}/node{node}/compact"
+        compact = "/proc/sys/vm/compact_memory" if node is None else f"{numa.NODES}/node{node}/compact"
         deadline = time.monotonic() + desired.timeout
         got, fruitless = ask(), 0
         while got < change.after and desired.compact and fruitless < _FRUITLESS_ROUNDS and time.monotonic() < deadline:
@@ -348,100 +340,78 @@ class Hugepages:
                 self._host.replace(hugetlb.CHANGED, old)
 
         undos.push(hugetlb.CHANGED, undo)
-        self._host.replace(hugetlb.CHANGED, f"{self._host.uptime()}\n".encode())
+        seen = hugetlb.observe(self._host).seen
+        self._host.replace(hugetlb.CHANGED, f"{self._host.uptime()}\n{seen}".encode())
         return undo
 
-    # judge
+    def _overcommitted(self, before: State, after: State) -> Iterator[str]:
+        """What would be too much once all pages that may come on demand have come: no pool keeps memory for them."""
+        kernel = after.kernel
+        raised = [(old, new) for old, new in zip(before.kernel.pools, kernel.pools) if new.overcommit > old.overcommit]
+        for _dummy, pool in raised:
+            full = resized(pool, None, pool.persistent + pool.overcommit)
+            pools = tuple(full if each is pool else each for each in kernel.pools)
+            excess = memory_guard.excess([kernel], replace(kernel, pools=pools), after.reserve)
+            if excess:
+                yield f"with all {pool.overcommit} overcommitted pages of {format_size(pool.size)}, {excess.sum}"
 
     def judge(self, before: State, after: State, left: Sequence[Change], desired: Desired) -> Verdict:
         """Shortfalls as ``on_shortfall`` says; anything else that is left fails the run."""
         grown = buddyinfo.grown(before.failures, after.failures)
         unmet = [_explain(change, desired, after.kernel, after.free_blocks, grown) for change in left if _short(change)]
-        others = [shortfall.other_value(change) for change in left if not _short(change)]
+        others = [other_value(change) for change in left if not _short(change)]
         surplus = [] if desired.allow_surplus else shortfall.new_surplus(before.kernel, after.kernel)
         warnings: list[str] = []
-        if desired.present:
-            lasting = after.persisted.warnings(_agreeing(after, desired))
-            warnings.extend(lasting if desired.persist else _contradictions(after, desired))
+        agreeing = _agreeing(before, desired)
+        if desired.present and desired.persist:
+            warnings.extend(after.persisted.warnings(agreeing))
+        else:
+            warnings.extend(after.persisted.others(agreeing))
+        if desired.present and not desired.persist:
+            warnings.extend(after.persisted.contradictions(_settings(after, desired)))
+        if before.lost and before.persisted.text != after.persisted.text:
+            warnings.append(before.persisted.forgotten())
+        warnings.extend(self._overcommitted(before, after))
         if after.predicted:
             warnings.extend(shortfall.may_fall_short(before.kernel, after.kernel, before.free_blocks))
-        if desired.on_shortfall == "warn":
-            warnings.extend(f"{item.target}: {item.reason}" for item in unmet)
+        tried = [_tried(before, change) for change in left if _short(change)]
+        if desired.on_shortfall != "fail":
+            warnings.extend(
+                f"{item.target}: {item.reason}{_TRIED if again and desired.on_shortfall == 'reboot' else ''}"
+                for item, again in zip(unmet, tried)
+            )
         unit, reason = after.kernel.kubelet_unit, after.kernel.restart_reason
         return Verdict(
             unmet=tuple(unmet + others + surplus),
             warnings=tuple(warnings),
-            reboot_required=bool(unmet) and desired.on_shortfall == "reboot",
+            reboot_required=not all(tried) and desired.on_shortfall == "reboot",
             restart_required=({"unit": unit, "reason": reason or ""},) if unit and after.kernel.restart_needed else (),
             failed=bool(others or surplus) or (bool(unmet) and desired.on_shortfall == "fail"),
         )
 
 
-def _size(option: str, text: str) -> int:
-    try:
-        return parse_size(text)
-    except ValueError as error:
-        raise OptionError(option, text, str(error).replace("expected ", "", 1)) from None
-
-
-def _wanted(option: str, pool: Mapping[str, Any], present: bool) -> Wanted:
-    for name in ("count", "node", "overcommit"):
-        if pool[name] is not None and pool[name] < 0:
-            raise OptionError(f"{option}.{name}", pool[name], "0 or more")
-    if pool["overcommit"] is not None and pool["node"] is not None:
-        raise OptionError(
-            f"{option}.overcommit",
-            pool["overcommit"],
-            "no node beside it: the kernel overcommits for the whole machine",
-        )
-    size = _size(f"{option}.size", pool["size"])
-    if present:
-        if pool["count"] is None and pool["overcommit"] is None:
-            raise OptionError(f"{option}.count", None, "a number of pages in count, overcommit, or both")
-        return Wanted(option, size, pool["node"], pool["count"], pool["overcommit"])
-    if pool["count"] or pool["overcommit"]:
-        raise OptionError(f"{option}.count", pool["count"] or pool["overcommit"], "no number beside state absent")
-    return Wanted(option, size, pool["node"], 0, 0 if pool["node"] is None else None)
-
-
-def _refuse_overlaps(pools: Sequence[Wanted]) -> None:
-    """Each number is given once: a total beside a node's count of the same size contradicts it."""
-    counts: dict[int, dict[int | None, str]] = {}
-    overcommits: dict[int, str] = {}
-    for wanted in pools:
-        if wanted.count is not None:
-            nodes = counts.setdefault(wanted.size, {})
-            if wanted.node in nodes:
-                raise OptionError(
-                    wanted.option, format_size(wanted.size), f"another size or node than {nodes[wanted.node]} names"
-                )
-            nodes[wanted.node] = wanted.option
-            if None in nodes and len(nodes) > 1:
-                raise OptionError(
-                    wanted.option, format_size(wanted.size), "a count for the machine, or one for each node, not both"
-                )
-        if wanted.overcommit is not None and wanted.node is None:
-            if wanted.size in overcommits:
-                raise OptionError(
-                    f"{wanted.option}.overcommit",
-                    wanted.overcommit,
-                    f"another size than {overcommits[wanted.size]} names",
-                )
-            overcommits[wanted.size] = wanted.option
-
-
 def _targets(state: State, desired: Desired) -> tuple[Wanted, ...]:
-    """The pools that are named, or with ``state: absent`` alone what our file persists."""
+    """The pools that are named, or with ``state: absent`` alone what our file persists and what we set otherwise."""
     if desired.pools is not None:
         return desired.pools
     found: dict[tuple[int, int | None], Wanted] = {}
-    for key in state.persisted.settings:
-        name = _parse_key(state.kernel, key)
+    for key in (*state.persisted.settings, *state.unreturned):
+        name = hugepages_persist.parse_key(state.kernel, key)
         if name:
-            old = found.get(name, Wanted(state.persisted.path, *name, None, None))
+            old = found.get(name, Wanted("pools", *name, None, None))
             overcommit = key.endswith("nr_overcommit_hugepages")
             found[name] = replace(old, overcommit=0) if overcommit else replace(old, count=0)
-    return tuple(found.values())
+    # A pool that is emptied as a whole has no nodes left to name.
+    whole = {wanted.size for wanted in found.values() if wanted.node is None and wanted.count is not None}
+    return tuple(wanted for wanted in found.values() if wanted.node is None or wanted.size not in whole)
+
+
+def _settings(state: State, desired: Desired) -> dict[str, str]:
+    return hugepages_persist.settings(state.kernel, state.persisted, _targets(state, desired), desired.present)
+
+
+def _agreeing(state: State, desired: Desired) -> dict[str, str]:
+    return hugepages_persist.agreeing(state.kernel, state.persisted.owners, _targets(state, desired))
 
 
 # checks
@@ -467,6 +437,45 @@ def _check_exists(kernel: Pools, wanted: Wanted) -> None:
         raise OptionError(f"{wanted.option}.node", wanted.node, f"a NUMA node of this machine: {nodes}")
 
 
+def _check_overcommit(state: State, wanted: Wanted) -> None:
+    """The kernel takes any number for most sizes, and none for gigantic ones."""
+    number = wanted.overcommit
+    if number is None or number == state.kernel.pool(wanted.size).overcommit:
+        return
+    if buddyinfo.is_gigantic(state.free_blocks, wanted.size) and () < state.release < _OVERCOMMITS_GIGANTIC:
+        raise OptionError(
+            f"{wanted.option}.overcommit",
+            number,
+            f"none: this kernel gives pages of {format_size(wanted.size)} by count alone",
+        )
+    most = sum(node.total for node in state.kernel.memory) // wanted.size
+    if number > most:
+        raise OptionError(
+            f"{wanted.option}.overcommit", number, f"0 to {most}: the machine's memory has no more such pages"
+        )
+
+
+def _check_parts(state: State, desired: Desired, wanted: Wanted) -> None:
+    """Without systemd our file holds a total, of which one node's part cannot be taken."""
+    total = hugepages_persist.key_of(state.persisted, wanted.size, None)
+    if not (desired.present or state.systemd or wanted.node is None) and total in state.persisted.settings:
+        raise BulwarkError(
+            f"{wanted.option}.node: {state.persisted.path} sets the total of pages of {format_size(wanted.size)}, and without "
+            "systemd there is no way to set a node's. Leave node out, or set the total that is to stay"
+        )
+
+
+def _check_persistable(state: State, wanted: Wanted) -> None:
+    if state.systemd or (wanted.node is None and wanted.size == state.kernel.default_size):
+        return
+    boot = f", or boot with {shortfall.boot_arguments(wanted.size, wanted.node, wanted.count)}" if wanted.count else ""
+    raise BulwarkError(
+        f"{wanted.option}: pages of {format_size(wanted.size)}{'' if wanted.node is None else f' on node {wanted.node}'} "
+        "cannot be persisted without systemd: sysctl.d knows only the total of the default size. "
+        f"Set persist to false{boot}"
+    )
+
+
 def _check_in_use(kernel: Pools, wanted: Wanted) -> None:
     """A pool that shrinks below its pages in use would only turn them into surplus."""
     if wanted.count is None:
@@ -475,88 +484,11 @@ def _check_in_use(kernel: Pools, wanted: Wanted) -> None:
     used = pool.floor(wanted.node)
     if wanted.count < min(_persistent(pool, wanted.node), used):
         raise OptionError(
-            f"{wanted.option}.count",
+            f"{wanted.option}.count" if "[" in wanted.option else wanted.option,
             wanted.count,
             f"{used} or more: so many pages of {format_size(pool.size)} are in use or reserved. "
             "Stop what uses them, or set allow_surplus to true to give each back once it is free",
         )
-
-
-# persisting
-
-
-def _key(state: State, size: int, node: int | None, what: str) -> str:
-    """The key of our file: a sysfs path, or without systemd a sysctl."""
-    if state.systemd:
-        return f"{hugetlb.attribute_folder(size, node)}/{what}"
-    return f"vm.{what}"
-
-
-def _parse_key(kernel: Pools, key: str) -> tuple[int, int | None] | None:
-    if key.startswith(("vm.", "/proc/sys/vm/")):
-        return (kernel.default_size, None) if kernel.default_size else None
-    return hugetlb.parse_attribute(key) if hugetlb.ATTRIBUTE.fullmatch(key) else None
-
-
-def _all_keys(kernel: Pools, size: int) -> list[str]:
-    """Every name under which a pool's numbers can be set, by us or by others."""
-    names = ("nr_hugepages", "nr_overcommit_hugepages")
-    keys = [f"{hugetlb.attribute_folder(size, None)}/{name}" for name in names]
-    keys += [f"{hugetlb.attribute_folder(size, part.node)}/nr_hugepages" for part in kernel.pool(size).nodes]
-    if size == kernel.default_size:
-        keys += [f"{prefix}{name}" for prefix in ("vm.", "/proc/sys/vm/") for name in names]
-    return keys
-
-
-def _settings(state: State, desired: Desired) -> dict[str, str]:
-    """What our file shall hold: what it held, with the named pools put in or taken out."""
-    settings = dict(state.persisted.settings)
-    for wanted in _targets(state, desired):
-        if wanted.count is not None:
-            # A total and a node's count of the same size would fight at boot.
-            for key in [key for key in settings if key.endswith("nr_hugepages") and _rivals(state, key, wanted)]:
-                del settings[key]
-        numbers = (("nr_hugepages", wanted.node, wanted.count), ("nr_overcommit_hugepages", None, wanted.overcommit))
-        for name, node, number in numbers:
-            if number is not None:
-                key = _key(state, wanted.size, node, name)
-                if desired.present:
-                    settings[key] = str(number)
-                else:
-                    settings.pop(key, None)
-    return settings
-
-
-def _rivals(state: State, key: str, wanted: Wanted) -> bool:
-    parsed = _parse_key(state.kernel, key)
-    return parsed is not None and parsed[0] == wanted.size and (parsed[1] is None) != (wanted.node is None)
-
-
-def _agreeing(state: State, desired: Desired) -> dict[str, str]:
-    """For each key that another file sets, the value with which it would agree with ours: its own, where we set nothing there."""
-    agreeing = {}
-    for owner in state.persisted.owners:
-        agreeing[owner.key] = owner.value
-        parsed = _parse_key(state.kernel, owner.key)
-        for wanted in _targets(state, desired):
-            number = wanted.overcommit if owner.key.endswith("nr_overcommit_hugepages") else wanted.count
-            if parsed and number is not None and parsed[0] == wanted.size:
-                if parsed[1] == wanted.node:
-                    agreeing[owner.key] = str(number)
-                elif None in (parsed[1], wanted.node):
-                    # A total and a node's count: whichever comes last spoils the other.
-                    agreeing[owner.key] = "not at all"
-    return agreeing
-
-
-def _contradictions(state: State, desired: Desired) -> list[str]:
-    """With ``persist: false``: lines of our file that bring another number back at boot."""
-    settings = _settings(state, desired)
-    return [
-        f"{state.persisted.path} still sets {key} to {value} at the next boot"
-        for key, value in state.persisted.settings.items()
-        if settings.get(key) != value
-    ]
 
 
 def _mounts(state: State, desired: Desired) -> tuple[dict[int, bool], dict[int, list[str]]]:
@@ -582,10 +514,21 @@ def _persistent(pool: Pool, node: int | None) -> int:
     return pool.persistent if node is None else pool.node(node).persistent
 
 
+def _growth(kernel: Pools, wanted: Wanted) -> int:
+    """By how many bytes a pool is to grow."""
+    return wanted.size * ((wanted.count or 0) - _persistent(kernel.pool(wanted.size), wanted.node))
+
+
+def _tried(before: State, change: Change) -> bool:
+    """Whether this boot already set the pool to the number asked for."""
+    key = hugepages_persist.key_of(before.persisted, *parse_attribute(change.target))
+    return before.tried and before.persisted.settings.get(key) == str(change.after)
+
+
 def _explain(
     change: Change, desired: Desired, kernel: Pools, blocks: Mapping[int, tuple[int, ...]], counters: Mapping[str, int]
 ) -> Unmet:
-    name = hugetlb.parse_attribute(change.target)
+    name = parse_attribute(change.target)
     option = next((wanted.option for wanted in desired.pools or () if (wanted.size, wanted.node) == name), "pools")
     return shortfall.explain(option, change, kernel.pool(name[0]), blocks, counters)
 

@@ -9,13 +9,15 @@ Sources: hugetlbpage.rst, ABI/testing/sysfs-kernel-mm-hugepages, and what set_ma
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.node import cgroups, kubelet
+from ansible_collections.bulwark.node.plugins.module_utils.node import hugetlb_cgroup, kubelet, numa
 from ansible_collections.bulwark.node.plugins.module_utils.node.meminfo import meminfo
+from ansible_collections.bulwark.node.plugins.module_utils.node.mounts import mounts
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 from ansible_collections.bulwark.node.plugins.module_utils.node.system import command_line
 from ansible_collections.bulwark.node.plugins.module_utils.units import format_size, parse_size
@@ -23,25 +25,25 @@ from ansible_collections.bulwark.node.plugins.module_utils.units import format_s
 __all__ = [
     "CHANGED",
     "CHANGED_SINCE_START",
-    "NODES",
-    "BootArg",
     "HugetlbMount",
     "NodeMemory",
     "NodePool",
     "Pool",
     "Pools",
     "attribute_folder",
+    "boot_args",
     "facts",
+    "noted_since",
     "observe",
-    "online_nodes",
+    "page_counts",
     "read_pool",
+    "restart_needed",
 ]
 
 POOLS = "/sys/kernel/mm/hugepages"
-NODES = "/sys/devices/system/node"
 CHANGED = "/run/bulwark-hugepages-changed"
-"""Seconds after boot at which the module last changed a pool: the kernel itself keeps no such time."""
-ATTRIBUTE = re.compile(r".*?(?:/node([0-9]+)/hugepages)?/hugepages-([0-9]+)kB/nr(?:_overcommit)?_hugepages")
+"""The module's note of its last change of a pool, for the kernel keeps none: the seconds after boot, and in lines of
+``attribute pages`` what the pools were before it, and so when the kubelet started."""
 CHANGED_SINCE_START = "the hugepages module changed a pool after the kubelet started"
 
 
@@ -152,10 +154,12 @@ class Pools:
     memory: tuple[NodeMemory, ...]
     mounts: tuple[HugetlbMount, ...]
     boot_args: tuple[BootArg, ...]
-    cgroup: cgroups.HugetlbReadiness
+    cgroup: hugetlb_cgroup.Readiness
     kubelet_unit: str | None
     restart_needed: bool | None
     restart_reason: str | None
+    seen: str = ""
+    """The page counts when the kubelet started, as far as the note of CHANGED tells, else those of now."""
 
     def pool(self, size: int) -> Pool:
         """The pool of one size. Raises KeyError."""
@@ -198,31 +202,34 @@ def observe(host: Host) -> Pools:
     memory = _memory(host)
     default = meminfo(host).get("Hugepagesize")
     agent = kubelet.find(host)
-    needed, reason = _restart_needed(host, agent, pools)
+    noted = noted_since(host.read(CHANGED), agent.started_at) if agent else None
+    seen = page_counts(pools) if noted is None else noted
+    needed, reason = restart_needed(pools, seen) if agent else (False, "no kubelet is running")
     return Pools(
         default_size=default,
         pools=pools,
         memory=memory,
         mounts=_mounts(host, default),
-        boot_args=_boot_args(host, default, [pool.size for pool in pools]),
-        cgroup=cgroups.hugetlb_readiness(host, [pool.size for pool in pools]),
+        boot_args=boot_args(command_line(host), default, [pool.size for pool in pools]),
+        cgroup=hugetlb_cgroup.readiness(host, [pool.size for pool in pools]),
         kubelet_unit=agent.unit if agent else None,
         restart_needed=needed,
         restart_reason=reason,
+        seen=seen,
     )
 
 
 def attribute_folder(size: int, node: int | None) -> str:
     """The sysfs folder of a pool: the whole machine's, or one node's."""
     name = f"hugepages-{size // 1024}kB"
-    return f"{POOLS}/{name}" if node is None else f"{NODES}/node{node}/hugepages/{name}"
+    return f"{POOLS}/{name}" if node is None else f"{numa.NODES}/node{node}/hugepages/{name}"
 
 
 def read_pool(host: Host, size: int) -> Pool:
     """One pool as it is now."""
     folder = attribute_folder(size, None)
     nodes = []
-    for node in online_nodes(host):
+    for node in numa.numbers(host):
         part = attribute_folder(size, node)
         # A node without memory has no pools.
         if host.exists(part):
@@ -236,11 +243,6 @@ def read_pool(host: Host, size: int) -> Pool:
         overcommit=_count(host, folder, "nr_overcommit"),
         nodes=tuple(nodes),
     )
-
-
-def online_nodes(host: Host) -> list[int]:
-    """The NUMA nodes; empty on a kernel without NUMA."""
-    return sorted(int(name[4:]) for name in host.names(NODES) if re.fullmatch(r"node[0-9]{1,5}", name))
 
 
 def _sizes(host: Host) -> list[int]:
@@ -257,11 +259,11 @@ def _count(host: Host, folder: str, name: str) -> int:
 
 
 def _memory(host: Host) -> tuple[NodeMemory, ...]:
-    numbers = online_nodes(host)
+    numbers = numa.numbers(host)
     if len(numbers) < 2:
         # The machine's own file: a node's counts less where the kernel initialises memory late (deferred_init).
         return (_node_memory(host, "/proc/meminfo", numbers[0] if numbers else 0, None),)
-    return tuple(_node_memory(host, f"{NODES}/node{node}/meminfo", node, node) for node in numbers)
+    return tuple(_node_memory(host, f"{numa.NODES}/node{node}/meminfo", node, node) for node in numbers)
 
 
 def _node_memory(host: Host, path: str, number: int, pools_of: int | None) -> NodeMemory:
@@ -283,7 +285,7 @@ def _pooled(host: Host, node: int | None) -> int:
 
 def _mounts(host: Host, default: int | None) -> tuple[HugetlbMount, ...]:
     found = []
-    for mount in cgroups.mounts(host):
+    for mount in mounts(host):
         if mount.fstype == "hugetlbfs":
             text = next((option.partition("=")[2] for option in mount.options if option.startswith("pagesize=")), None)
             try:
@@ -294,7 +296,7 @@ def _mounts(host: Host, default: int | None) -> tuple[HugetlbMount, ...]:
     return tuple(found)
 
 
-def _boot_args(host: Host, default: int | None, sizes: list[int]) -> tuple[BootArg, ...]:
+def boot_args(tokens: Iterable[str], default: int | None, sizes: list[int]) -> tuple[BootArg, ...]:
     """The groups of the command line, as hugepages_setup() and hugepagesz_setup() in mm/hugetlb.c bind them.
 
     A ``hugepages=`` belongs to the ``hugepagesz=`` or ``default_hugepagesz=`` before it, a leading one to the default
@@ -305,7 +307,7 @@ def _boot_args(host: Host, default: int | None, sizes: list[int]) -> tuple[BootA
     seen: set[int] = set()
     named: int | None = None
     valid, current, last = True, default, 0
-    for token in command_line(host):
+    for token in tokens:
         if token == "--":
             break  # what follows is for init
         name, value = token.partition("=")[::2]
@@ -348,72 +350,27 @@ def _boot_count(size: int, value: str) -> BootArg | None:
     return BootArg(size, int(count.group()), None) if count else None
 
 
-def _restart_needed(
-    host: Host, agent: kubelet.Kubelet | None, pools: tuple[Pool, ...]
-) -> tuple[bool | None, str | None]:
+def restart_needed(pools: tuple[Pool, ...], seen: str) -> tuple[bool | None, str | None]:
     """Whether the kubelet's idea of the pools is older than the pools: it reads them at start alone (kubernetes#99483)."""
-    if agent is None:
-        return False, "no kubelet is running"
-    changed = host.read(CHANGED)
-    noted = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]+)?)\s*", changed or "")
-    if noted and float(noted.group(1)) > agent.started_at:
+    if seen.split() != page_counts(pools).split():
         return True, CHANGED_SINCE_START
     if not any(pool.total for pool in pools):
         return None, "no pool has pages now; whether one had when the kubelet started cannot be told from the node"
     return None, "the kernel keeps no time of a pool's last change; compare the Node's capacity with the pools"
 
 
-def parse_attribute(path: str) -> tuple[int, int | None]:
-    """(size in bytes, node or None) of a pool's sysfs attribute."""
-    match = ATTRIBUTE.fullmatch(path)
-    if match is None:
-        raise ValueError(path)
-    return int(match.group(2)) * 1024, None if match.group(1) is None else int(match.group(1))
+def page_counts(pools: Iterable[Pool]) -> str:
+    """How many pages each pool has, as the note of CHANGED holds it."""
+    counts = [
+        (attribute_folder(pool.size, None if node is None else node.node), (node or pool).total)
+        for pool in pools
+        for node in (None, *pool.nodes)
+    ]
+    return "".join(f"{folder}/nr_hugepages {total}\n" for folder, total in counts)
 
 
-def resized(pool: Pool, node: int | None, count: int) -> Pool:
-    """The pool after ``count`` was written to nr_hugepages, of one node or of the machine: set_max_huge_pages() in mm/hugetlb.c.
-
-    It takes surplus pages first, then new ones. When it shrinks, free pages go while in all the machine's pages in use and
-    reserved stay; the rest becomes surplus. Where the kernel has the choice of a node, pages are taken to spread evenly.
-    """
-    # Without NUMA all pages are on one node.
-    nodes = pool.nodes or (NodePool(0, pool.total, pool.free, pool.surplus),)
-    parts = {part.node: part for part in nodes if node in (None, part.node)}
-    if node is not None:
-        count += pool.persistent - parts[node].persistent
-    missing, floor = max(0, count - pool.persistent), max(count, pool.in_use)
-    promoted = _dealt(missing, {part.node: part.surplus for part in parts.values()})
-    added = _dealt(missing - sum(promoted.values()), dict.fromkeys(parts, missing))
-    freed = _dealt(max(0, pool.persistent - floor), {part.node: part.free for part in parts.values()})
-    rest = max(0, pool.persistent - sum(freed.values()) - count)
-    demoted = _dealt(rest, {part.node: part.persistent - freed[part.node] for part in parts.values()})
-    after = []
-    for part in nodes:
-        if part.node in parts:
-            more = added[part.node] - freed[part.node]
-            surplus = part.surplus + demoted[part.node] - promoted[part.node]
-            after.append(replace(part, total=part.total + more, free=part.free + more, surplus=surplus))
-        else:
-            after.append(part)
-    grown = sum(added.values()) - sum(freed.values())
-    surplus = pool.surplus + sum(demoted.values()) - sum(promoted.values())
-    return replace(
-        pool,
-        total=pool.total + grown,
-        free=pool.free + grown,
-        surplus=surplus,
-        nodes=tuple(after) if pool.nodes else (),
-    )
-
-
-def _dealt(pages: int, room: dict[int, int]) -> dict[int, int]:
-    """``pages`` dealt to the nodes in turn, as the kernel goes round them, to none more than its room."""
-    dealt = dict.fromkeys(room, 0)
-    while pages > 0 and (open_nodes := [node for node in sorted(room) if dealt[node] < room[node]]):
-        step = max(1, pages // len(open_nodes))
-        for node in open_nodes:
-            share = min(step, room[node] - dealt[node], pages)
-            dealt[node] += share
-            pages -= share
-    return dealt
+def noted_since(text: str | None, started_at: float) -> str | None:
+    """The page counts of a note of CHANGED that is younger than a kubelet; None where it is older, or none."""
+    time, counts = (text or "").partition("\n")[::2]
+    young = re.fullmatch(r"[0-9]{1,12}(?:\.[0-9]+)?", time.strip()) and float(time) > started_at
+    return counts if young else None

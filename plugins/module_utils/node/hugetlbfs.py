@@ -12,14 +12,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Change, Undos
+from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.node import cgroups, hugetlb
+from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER
+from ansible_collections.bulwark.node.plugins.module_utils.node import hugetlb
+from ansible_collections.bulwark.node.plugins.module_utils.node.mounts import mounts
 from ansible_collections.bulwark.node.plugins.module_utils.units import format_size, parse_size
 
 __all__ = ["Units", "apply", "observe"]
 
 _UNITS = "/etc/systemd/system"
-_HEADER = "# Written by the bulwark.node collection.\n"
+_HEADER = HEADER + ".\n"
 _UNIT = """\
 [Unit]
 Description=Huge Pages File System for pages of {size}
@@ -110,12 +113,18 @@ def apply(host: Host, change: Change, undos: Undos) -> None:
 
 
 def _set_mounted(host: Host, path: str, size: int, mounted: bool, keep_folder: bool = False) -> None:
-    is_mounted = any(mount.path == path for mount in cgroups.mounts(host))
+    is_mounted = any(mount.path == path for mount in mounts(host))
     if mounted and not is_mounted:
         host.make_folder(path)
         host.run(["mount", "-t", "hugetlbfs", "-o", _options(size), "hugetlbfs", path])
     elif is_mounted and not mounted:
-        host.run(["umount", path])
+        try:
+            host.run(["umount", path])
+        except HostError as error:
+            if "busy" in str(error):
+                remedy = f"Stop what has files open there, which fuser -vm {path} shows, and run it again"
+                raise HostError(path, f"cannot be unmounted: it is in use. {remedy}", "EBUSY") from error
+            raise
     if not mounted and not keep_folder:
         host.remove_folder(path)
 

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import processes
 
-__all__ = ["Kubelet", "find"]
+__all__ = ["NAMES", "Kubelet", "among", "find"]
 
 # By the name of the process; distributions may run the kubelet inside of their own. What the cgroup says comes first:
 # RKE2 and k0s start a process of the kubelet's own name in a unit of another one.
@@ -20,6 +21,8 @@ _UNITS = {
     "k3s-agent": "k3s-agent.service",
     "kubelite": "snap.microk8s.daemon-kubelite.service",
 }
+NAMES = frozenset(_UNITS)
+"""The processes that may be one."""
 _FLAVOURS = {"k3s-server": "k3s", "k3s-agent": "k3s", "kubelite": "microk8s"}
 _UNIT_FLAVOURS = {"rke2": "rke2", "k0s": "k0s", "snap.microk8s": "microk8s"}
 
@@ -43,8 +46,13 @@ class Kubelet:
 
 def find(host: Host) -> Kubelet | None:
     """The kubelet's process: by name, only root's, since any user may name a process so, and none of a container's (kind)."""
-    for process in processes.named(host, _UNITS):
-        if process.is_system and process.started_at is not None:
+    return among(processes.named(host, NAMES))
+
+
+def among(found: Iterable[processes.Process]) -> Kubelet | None:
+    """The same of processes that were looked for already, be they of other names too."""
+    for process in found:
+        if process.name in NAMES and process.is_system and process.started_at is not None:
             unit = process.unit or _UNITS[process.name]
             return Kubelet(process.pid, process.name, unit, process.started_at, process.arguments)
     return None

@@ -21,7 +21,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node.kubelet import Kubelet
 from ansible_collections.bulwark.node.plugins.module_utils.units import parse_quantity
 
-__all__ = ["Config", "Reservation", "Setting", "facts", "read", "reservation"]
+__all__ = ["Config", "Reservation", "Setting", "read", "reservation"]
 
 
 class _Field(NamedTuple):
@@ -70,12 +70,6 @@ _BOOLEANS = {
 _LIMIT = 1 << 20  # bytes of one file
 _MAX_FILES = 200
 _MICROK8S = {"SNAP_DATA": "/var/snap/microk8s/current", "SNAP_COMMON": "/var/snap/microk8s/common"}
-_UNIT_FOLDERS = (
-    "/etc/systemd/system",
-    "/run/systemd/system",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-)
 
 
 @dataclass(frozen=True)
@@ -122,11 +116,6 @@ class _Start:
     config: str | None
     folder: str | None
     gap: str | None = None
-
-
-def facts(config: Config | None) -> dict[str, Any]:
-    """The facts of a configuration; all is None where no kubelet runs: only its command line tells where it is."""
-    return (config or Config(reason="no kubelet is running")).facts()
 
 
 def read(host: Host, agent: Kubelet) -> Config:
@@ -343,8 +332,6 @@ def _start_k3s(host: Host, agent: Kubelet) -> _Start:
         name, equals, value = argument.removeprefix("--").partition("=")
         # A sign at the name's end joins the value to what k3s itself would give.
         flags.setdefault(name.rstrip("+-").replace("_", "-"), []).append(value if equals else "true")
-    for name in ("config", "config-dir"):
-        flags.pop(name, None)
     folder = f"{options['data-dir'][-1]}/agent/etc/kubelet.conf.d"
     if not gap and not host.exists(f"{folder}/00-k3s-defaults.conf"):
         gap = f"{folder} holds no defaults of k3s: this release gives its kubelet flags that nothing on the node shows"
@@ -360,18 +347,13 @@ def _take_options(options: dict[str, list[str]], document: Mapping[str, Any]) ->
 
 
 def _exec_start(host: Host, unit: str) -> list[str] | None:
-    """The command line of a unit, its drop-ins considered; None where there is no such unit. See systemd.service(5)."""
-    folders = [folder for folder in _UNIT_FOLDERS if host.exists(f"{folder}/{unit}")]
-    if not folders:
+    """The command line of a unit; None where there is no such unit. See systemd.service(5)."""
+    from ansible_collections.bulwark.node.plugins.module_utils.node.unit_files import UnitFiles
+
+    commands = [each.value for each in UnitFiles(host).settings(unit) if each.name == "ExecStart" and each.value]
+    if not commands:
         return None
-    dropins = {}
-    for folder in reversed(_UNIT_FOLDERS):
-        dropins.update({name: f"{folder}/{unit}.d/{name}" for name in host.names(f"{folder}/{unit}.d")})
-    command = ""
-    for path in [f"{folders[0]}/{unit}", *(dropins[name] for name in sorted(dropins) if name.endswith(".conf"))]:
-        text = re.sub(r"\\\n", " ", host.read(path, _LIMIT) or "")
-        command = next(reversed(re.findall(r"^[ \t]*ExecStart[ \t]*=[ \t]*[-@:+!]*(.+)$", text, re.MULTILINE)), command)
-    return [word.replace("%%", "%") for word in shlex.split(command)]
+    return [word.replace("%%", "%") for word in shlex.split(commands[-1].lstrip("-@:+!"))]
 
 
 def _flags(arguments: tuple[str, ...] | list[str]) -> dict[str, list[str]]:

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import kubelet, kubelet_config
 from ansible_collections.bulwark.node.plugins.module_utils.node.hugetlb import Pools
 
-__all__ = ["Reserve", "check", "reserve"]
+__all__ = ["Excess", "Reserve", "excess", "reserve"]
 
 _RESERVE_BYTES = 4 << 30
 _RESERVE_SHARE = 10  # percent of MemTotal
@@ -38,21 +38,31 @@ def reserve(host: Host, total: int) -> Reserve:
     return Reserve(kept.size, "the kubelet's reservations and eviction threshold")
 
 
-def check(before: Pools, after: Pools, kept: Reserve) -> None:
-    """Raise BulwarkError with the sum where a node's pools grow and leave too little. A node keeps its share of the reserve."""
-    total = sum(node.total for node in before.memory)
-    for memory in before.memory:
+@dataclass(frozen=True)
+class Excess:
+    """More than a NUMA node has to give: ``sum`` is what makes it, as a sentence without its full stop."""
+
+    node: int
+    sum: str
+
+
+def excess(before: Sequence[Pools], after: Pools, kept: Reserve) -> Excess | None:
+    """The first node whose pools grow beyond all of ``before`` and leave too little. A node keeps its share of the reserve."""
+    total = sum(node.total for node in after.memory)
+    for memory in after.memory:
         pooled = _pooled(after, memory.node)
-        if pooled <= _pooled(before, memory.node):
+        if pooled <= max(_pooled(pools, memory.node) for pools in before):
             continue
         share = kept.size * memory.total // total
-        excess = pooled + memory.running + share - memory.total
-        if excess > 0:
-            raise BulwarkError(
-                f"pools: node {memory.node} has {_mib(memory.total)} of memory; the pools would take {_mib(pooled)}, "
+        missing = pooled + memory.running + share - memory.total
+        if missing > 0:
+            return Excess(
+                memory.node,
+                f"node {memory.node} has {_mib(memory.total)} of memory; the pools would take {_mib(pooled)}, "
                 f"{_mib(memory.running)} is in use by what runs, and {_mib(share)} is kept for the system ({kept.source}): "
-                f"{_mib(excess)} too much. Ask for fewer pages, or set memory_reserve"
+                f"{_mib(missing)} too much",
             )
+    return None
 
 
 def _pooled(kernel: Pools, node: int) -> int:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Change, Unmet
-from ansible_collections.bulwark.node.plugins.module_utils.node import buddyinfo, hugetlb
+from ansible_collections.bulwark.node.plugins.module_utils.node import buddyinfo, hugetlb, hugetlb_resize
 from ansible_collections.bulwark.node.plugins.module_utils.node.hugetlb import Pool, Pools
 from ansible_collections.bulwark.node.plugins.module_utils.units import format_size
 
-__all__ = ["boot_arguments", "explain", "may_fall_short", "new_surplus", "other_value"]
+__all__ = ["boot_arguments", "explain", "may_fall_short", "new_surplus"]
 
 
 def boot_arguments(size: int, node: int | None, count: int) -> str:
@@ -24,7 +24,7 @@ def explain(
     option: str, change: Change, pool: Pool, free_blocks: Mapping[int, tuple[int, ...]], counters: Mapping[str, int]
 ) -> Unmet:
     """Each node's share of the pool, and the free blocks that could become such pages."""
-    size, node = hugetlb.parse_attribute(change.target)
+    size, node = hugetlb_resize.parse_attribute(change.target)
     totals = {part.node: part.total for part in pool.nodes}
     nodes, found, block = [], [], size
     for number, blocks in sorted(free_blocks.items()):
@@ -55,20 +55,14 @@ def may_fall_short(before: Pools, after: Pools, free_blocks: Mapping[int, tuple[
         growth = {p.node: p.total - o.total for o, p in zip(old.nodes, new.nodes)} or {0: new.total - old.total}
         for node, pages in growth.items():
             free, block = buddyinfo.largest_blocks(free_blocks.get(node, ()), new.size)
-            available, gigantic = free * block // new.size, block < new.size
-            if pages > 0 and (gigantic or pages > available):
-                sure = "at the most " if gigantic else ""
+            available = free * block // new.size
+            if pages > max(0, available):
+                most = "at the most " if block < new.size else ""
                 found.append(
-                    f"may fall short: {pages} more pages of {format_size(new.size)} on node {node}, where free blocks "
-                    f"make {sure}{available} without compaction"
+                    f"may fall short: {pages} more page{'' if pages == 1 else 's'} of {format_size(new.size)} on node "
+                    f"{node}, where free blocks make {most}{available} without compaction"
                 )
     return found
-
-
-def other_value(change: Change) -> Unmet:
-    """A change after which the machine holds neither the value asked for, nor simply fewer pages."""
-    reason = "it was written, and read back as another value"
-    return Unmet(change.target, change.after, change.before, reason, "Look who else writes it.")
 
 
 def new_surplus(before: Pools, after: Pools) -> list[Unmet]:

@@ -11,38 +11,85 @@ from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
+from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 
 __all__ = ["SCHEMA", "SUBSETS", "gather", "select"]
 
 SCHEMA = 1
 """The version of the facts' shape; see docs/schemas.md."""
 
-# The imports stand inside of the functions: a module's zip has no compiled code, so each import costs its source's size.
+SUBSETS = (
+    "host",
+    "hugepages",
+    "transparent_hugepages",
+    "kvm",
+    "pci",
+    "intercept",
+    "links",
+    "bridges",
+    "routes",
+    "conntrack",
+    "sysctls",
+    "time_sync",
+    "kubelet",
+    "runtime",
+    "image_fs",
+    "rlimits",
+    "memory",
+    "reboot",
+    "oom",
+    "cgroups",
+)
 
 
-def _host(host: Host) -> dict[str, Any]:
-    from ansible_collections.bulwark.node.plugins.module_utils.node import system
+def _gatherer(name: str) -> Callable[[Host, Request], Any]:
+    """The function of one subset.
 
-    return system.facts(host)
-
-
-def _hugepages(host: Host) -> dict[str, Any]:
-    from ansible_collections.bulwark.node.plugins.module_utils.node import hugetlb
-
-    return hugetlb.facts(host)
-
-
-def _transparent_hugepages(host: Host) -> dict[str, Any]:
-    from ansible_collections.bulwark.node.plugins.module_utils.node import transparent_hugepages
-
-    return transparent_hugepages.facts(host)
-
-
-SUBSETS: dict[str, Callable[[Host], dict[str, Any]]] = {
-    "host": _host,
-    "hugepages": _hugepages,
-    "transparent_hugepages": _transparent_hugepages,
-}
+    The imports stand inside: a module's zip has no compiled code, so that each import costs its source's size. They are
+    literal: Ansible ships what import statements name.
+    """
+    facts: Callable[[Host, Request], Any]
+    if name == "host":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.system import facts
+    elif name == "hugepages":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.hugetlb import facts
+    elif name == "kvm":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.kvm import facts
+    elif name == "pci":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.pci import facts
+    elif name == "intercept":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.intercept import facts
+    elif name == "links":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.links import facts
+    elif name == "bridges":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.bridges import facts
+    elif name == "routes":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.routes import facts
+    elif name == "conntrack":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.conntrack import facts
+    elif name == "sysctls":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.sysctls import facts
+    elif name == "time_sync":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.time_sync import facts
+    elif name == "kubelet":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.kubelet_facts import facts
+    elif name == "runtime":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.runtime import facts
+    elif name == "image_fs":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.image_fs import facts
+    elif name == "rlimits":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.rlimits import facts
+    elif name == "memory":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.memory import facts
+    elif name == "reboot":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.reboot import facts
+    elif name == "oom":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.oom import facts
+    elif name == "cgroups":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.cgroups import facts
+    else:
+        from ansible_collections.bulwark.node.plugins.module_utils.node.transparent_hugepages import facts
+    return facts
 
 
 def select(wanted: Sequence[str]) -> list[str]:
@@ -63,7 +110,7 @@ def select(wanted: Sequence[str]) -> list[str]:
     return [name for name in SUBSETS if name in included and name not in excluded]
 
 
-def gather(host: Host, names: Sequence[str]) -> dict[str, Any]:
+def gather(host: Host, names: Sequence[str], request: Request = PASSIVE) -> dict[str, Any]:
     """The facts of the named subsets: {schema, gathered_at, errors[] {subset, reason}, and a key for each subset}.
 
     A subset that fails is None, and its error says why.
@@ -71,7 +118,7 @@ def gather(host: Host, names: Sequence[str]) -> dict[str, Any]:
     facts: dict[str, Any] = {"schema": SCHEMA, "gathered_at": int(time.time()), "errors": []}
     for name in names:
         try:
-            facts[name] = SUBSETS[name](host)
+            facts[name] = _gatherer(name)(host, request)
         except BulwarkError as error:
             facts[name] = None
             facts["errors"].append({"subset": name, "reason": str(error)})

@@ -12,23 +12,13 @@ from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import cgroups
+from ansible_collections.bulwark.node.plugins.module_utils.node.redact import redacted
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 
-__all__ = ["boot_time", "command_line", "facts", "has_systemd", "os_release", "redacted"]
+__all__ = ["boot_time", "command_line", "facts", "has_systemd", "os_release"]
 
-REDACTED = "<redacted>"
 # PROC_PID_INIT_INO in include/linux/proc_ns.h
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"
-_SECRET = re.compile(
-    r"passw(?:or)?d|passphrase|secret|token|credential|signature|random_?seed|authorization"
-    r"|(?:^|[._-])(?:pass|psk|creds?)(?:$|[._-])|(?:keys?|(?<!by)pass|pwd?|sig)$|(?:^|[._-])keys?[._-]",
-    re.IGNORECASE,
-)
-# Passwords inside of a value: iscsi:user:password@host, where it may hold anything, and https://token@host.
-_USER_INFO = re.compile(r"(?<=[:/])(?<!:/)[^/:@]*:.*(?=@)|(?<=://)[^/]*(?=@)")
-_BEARER = re.compile(r"\b(bearer|basic)\s+[^\s\"]+", re.IGNORECASE)
-# In the options of CIFS two commas stand for one.
-_INNER = re.compile(r"([^,;&?=]+)=((?:[^,;&]|,,)*)")
 
 
 def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
@@ -82,38 +72,6 @@ def command_line(host: Host) -> list[str]:
     """The kernel's command line, split as the kernel does: spaces inside of double quotes do not separate."""
     text = (host.read("/proc/cmdline") or "").strip()
     return re.findall(r'(?:[^\s"]|"[^"]*(?:"|$))+', text)
-
-
-def redacted(tokens: list[str]) -> list[str]:
-    """The same tokens without secrets: the value of a secret's name, at the start or inside of another value
-
-    (``rootflags=password=…``), the word after ``--…token``, user:password@ and bearer tokens.
-    """
-    shown: list[str] = []
-    hide_next = False
-    for token in tokens:
-        name, equals, value = token.partition("=")
-        if hide_next and not token.startswith("--"):
-            shown.append(REDACTED)
-            hide_next = False
-            continue
-        hide_next = False
-        if _SECRET.search(name):
-            hide_next = not equals and token.startswith("-")
-            shown.append(f"{name}={REDACTED}" if equals else token)
-        elif equals:
-            shown.append(f"{name}={_without_secrets(value)}")
-        else:
-            shown.append(_without_secrets(token))
-    return shown
-
-
-def _without_secrets(value: str) -> str:
-    def inner(match: re.Match[str]) -> str:
-        return f"{match.group(1)}={REDACTED}" if _SECRET.search(match.group(1)) else match.group(0)
-
-    value = _INNER.sub(inner, value)
-    return _BEARER.sub(rf"\1 {REDACTED}", _USER_INFO.sub(REDACTED, value) if "@" in value else value)
 
 
 def has_systemd(host: Host) -> bool:

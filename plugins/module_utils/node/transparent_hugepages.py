@@ -14,15 +14,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.bulwark.node.plugins.module_utils.converge import Change, Params, Undos, Unmet, Verdict
+from ansible_collections.bulwark.node.plugins.module_utils.converge import Change, Params, Undos, Verdict, other_value
 from ansible_collections.bulwark.node.plugins.module_utils.dropin import TMPFILES, Persisted
-from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OptionError
+from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, HostError, OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manifest
 from ansible_collections.bulwark.node.plugins.module_utils.node import tuned
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 from ansible_collections.bulwark.node.plugins.module_utils.node.system import has_systemd
-from ansible_collections.bulwark.node.plugins.module_utils.units import format_size, parse_size
+from ansible_collections.bulwark.node.plugins.module_utils.units import bracketed, format_size, size_option
 
 __all__ = ["ARGUMENT_SPEC", "TransparentHugepages", "facts"]
 
@@ -65,6 +65,8 @@ _TUNED = {
     for option in ("transparent_hugepage", "transparent_hugepages")
     for suffix, attribute in (("", "enabled"), (".defrag", "defrag"))
 }
+_SIZE = re.compile(rf"{ROOT}/hugepages-([0-9]+)kB/(\w+)")
+_FORCE = "beside force in shmem_enabled no size but that of a hugepage may inherit"
 _TMPFILES_PATH = "/etc/tmpfiles.d/10-bulwark-transparent-hugepages.conf"
 
 
@@ -87,13 +89,18 @@ class Desired:
 
 @dataclass(frozen=True)
 class State:
-    """All attributes by path, what those that we set were before us, our file, and the bound of khugepaged/max_ptes_*."""
+    """All attributes by path, what those that we set were before us, our file, and the bound of khugepaged/max_ptes_*.
+
+    ``pmd_size``: bytes of a hugepage. ``lost``: our file is there, but the manifest does not know it.
+    """
 
     attributes: Mapping[str, str]
     offered: Mapping[str, tuple[str, ...]]
     firsts: Mapping[str, str]
     persisted: Persisted
     max_ptes: int | None
+    pmd_size: int | None
+    lost: bool
     systemd: bool
 
     def facts(self) -> dict[str, Any]:
@@ -155,6 +162,8 @@ class TransparentHugepages:
             },
             persisted=replace(persisted, owners=persisted.owners + tuned.owners(host, keys)),
             max_ptes=pmd_size // os.sysconf("SC_PAGE_SIZE") - 1 if pmd_size else None,
+            pmd_size=pmd_size,
+            lost=self._manifest.lost(persisted.path, persisted.text),
             systemd=has_systemd(host),
         )
 
@@ -162,7 +171,7 @@ class TransparentHugepages:
         """The kernel has each attribute and takes the value, it can be persisted, and nobody else wins at boot."""
         for path, wanted in desired.attributes.items():
             if path not in state.attributes:
-                raise OptionError(wanted.option, wanted.value, f"nothing: this kernel has no {path}")
+                raise _missing(state, path, wanted)
             offered = state.offered.get(path)
             if offered and wanted.value not in offered:
                 raise OptionError(wanted.option, wanted.value, f"what this kernel offers: {', '.join(offered)}")
@@ -170,17 +179,24 @@ class TransparentHugepages:
                 raise OptionError(
                     wanted.option, wanted.value, f"0 to {state.max_ptes}, the pages of one hugepage less one"
                 )
+        changes = self.plan(state, desired)
+        self._manifest.check(changes)
+        _check_force(self.predict(state, changes), desired)
         if desired.persist and desired.present:
             if not state.systemd:
+                enabled = desired.attributes.get(f"{ROOT}/enabled")
+                boot = f", or boot with transparent_hugepage={enabled.value}" if enabled else ""
+                rest = ", ".join(wanted.option for wanted in desired.attributes.values() if wanted is not enabled)
                 raise BulwarkError(
-                    "persist: without systemd nothing sets transparent hugepages at boot. "
-                    "Set persist to false, or boot with transparent_hugepage="
+                    "persist: without systemd nothing sets transparent hugepages at boot. Set persist to false"
+                    + boot
+                    + (f"; run this again after each boot for {rest}" if rest else "")
                 )
             state.persisted.refuse_winners(_agreeing(state, desired))
 
     def plan(self, state: State, desired: Desired) -> list[Change]:
         """The attributes in the order of their paths, then our file."""
-        goals = {path: wanted.value for path, wanted in desired.attributes.items()} if desired.present else state.firsts
+        goals = _goals(state, desired)
         changes = [
             Change("attribute", path, state.attributes[path], value)
             for path, value in sorted(goals.items())
@@ -198,38 +214,34 @@ class TransparentHugepages:
     def apply(self, change: Change, desired: Desired, undos: Undos) -> None:
         """One attribute, or our file."""
         if change.kind == "attribute":
-            self._manifest.kernel(change.target, change.after, undos)
+            try:
+                self._manifest.kernel(change.target, change.after, undos)
+            except HostError as error:
+                if error.code != "EINVAL" or not change.target.endswith("/shmem_enabled"):
+                    raise
+                raise HostError(
+                    change.target, f"the kernel refuses {change.after!r} (EINVAL): {_FORCE}", "EINVAL"
+                ) from error
         else:
             self._manifest.file(change.target, change.after, undos)
 
     def judge(self, before: State, after: State, left: Sequence[Change], desired: Desired) -> Verdict:
         """Nothing here falls short by itself: what is left fails the run."""
-        unmet = tuple(
-            Unmet(
-                change.target,
-                change.after,
-                change.before,
-                f"{change.after!r} was written and {change.before!r} read back",
-                "Look who else writes it.",
-            )
-            for change in left
-        )
-        settings = _settings(after, desired)
-        if desired.present and desired.persist:
-            warnings = after.persisted.warnings(_agreeing(after, desired))
-        else:
-            warnings = tuple(
-                f"{after.persisted.path} still sets {path} to {value} at the next boot"
-                for path, value in after.persisted.settings.items()
-                if settings.get(path) != value and desired.present
-            )
-        return Verdict(unmet=unmet, warnings=warnings, failed=bool(unmet))
+        unmet = tuple(other_value(change) for change in left)
+        agreeing = _agreeing(before, desired)
+        lasting = desired.present and desired.persist
+        warnings = list(after.persisted.warnings(agreeing) if lasting else after.persisted.others(agreeing))
+        if desired.present and not desired.persist:
+            warnings.extend(after.persisted.contradictions(_settings(after, desired)))
+        if before.lost and before.persisted.text != after.persisted.text:
+            warnings.append(before.persisted.forgotten())
+        return Verdict(unmet=unmet, warnings=tuple(warnings), failed=bool(unmet))
 
 
 def _facts(attributes: Mapping[str, str]) -> dict[str, Any]:
     sizes: dict[int, dict[str, str]] = {}
     for path, value in attributes.items():
-        match = re.fullmatch(rf"{ROOT}/hugepages-([0-9]+)kB/(\w+)", path)
+        match = _SIZE.fullmatch(path)
         if match:
             sizes.setdefault(int(match.group(1)) * 1024, {})[match.group(2)] = value
     prefix = f"{ROOT}/khugepaged/"
@@ -260,18 +272,39 @@ def _attributes(host: Host) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         text = host.read(path)
         if text is None:
             continue
-        chosen = re.search(r"\[([^\]\s]+)\]", text)
+        chosen = bracketed(text)
         if chosen:
-            yield path, chosen.group(1), tuple(text.replace("[", "").replace("]", "").split())
+            yield path, *chosen
         elif re.fullmatch(r"\s*[0-9]{1,20}\s*", text, re.ASCII):
             yield path, text.strip(), ()
 
 
+def _missing(state: State, path: str, wanted: Wanted) -> OptionError:
+    """Why an attribute is not there: its size is none of this kernel's, or the kernel has no such setting."""
+    size = _SIZE.fullmatch(path)
+    offered = {int(match.group(1)) * 1024 for match in map(_SIZE.fullmatch, state.attributes) if match}
+    if size is None or int(size.group(1)) * 1024 in offered:
+        return OptionError(wanted.option, wanted.value, f"nothing: this kernel has no {path}")
+    sizes = ", ".join(map(format_size, sorted(offered))) or "none"
+    option = wanted.option.rpartition(".")[0]
+    return OptionError(f"{option}.size", format_size(int(size.group(1)) * 1024), f"a size of this kernel: {sizes}")
+
+
+def _check_force(after: State, desired: Desired) -> None:
+    """The kernel takes force for hugepages alone: see shmem_enabled_store() in mm/shmem.c."""
+    if after.attributes.get(f"{ROOT}/shmem_enabled") != "force":
+        return
+    for path, value in sorted(after.attributes.items()):
+        size = _SIZE.fullmatch(path)
+        if size and size.group(2) == "shmem_enabled" and value == "inherit":
+            found = int(size.group(1)) * 1024
+            named = desired.attributes.get(path) or desired.attributes.get(f"{ROOT}/shmem_enabled")
+            if found != after.pmd_size and named:
+                raise OptionError(named.option, named.value, f"another value: {_FORCE}, and {format_size(found)} does")
+
+
 def _add_size(option: str, entry: Mapping[str, Any], attributes: dict[str, Wanted]) -> None:
-    try:
-        size = parse_size(entry["size"])
-    except ValueError as error:
-        raise OptionError(f"{option}.size", entry["size"], str(error).replace("expected ", "", 1)) from None
+    size = size_option(f"{option}.size", entry["size"])
     named = False
     for name in _SIZE_POLICIES:
         if entry[name] is not None:
@@ -286,10 +319,13 @@ def _add_size(option: str, entry: Mapping[str, Any], attributes: dict[str, Wante
 
 def _agreeing(state: State, desired: Desired) -> dict[str, str]:
     """For each attribute that another file sets, the value with which it would agree with ours: its own, where we set none."""
-    return {
-        owner.key: desired.attributes[owner.key].value if owner.key in desired.attributes else owner.value
-        for owner in state.persisted.owners
-    }
+    goals = _goals(state, desired)
+    return {owner.key: goals.get(owner.key, owner.value) for owner in state.persisted.owners}
+
+
+def _goals(state: State, desired: Desired) -> Mapping[str, str]:
+    """The values that the attributes shall have."""
+    return {path: wanted.value for path, wanted in desired.attributes.items()} if desired.present else state.firsts
 
 
 def _settings(state: State, desired: Desired) -> dict[str, str]:

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from configparser import ConfigParser, Error
 from typing import Any
 
-from ansible_collections.bulwark.node.plugins.module_utils.dropin import Owner
+from ansible_collections.bulwark.node.plugins.module_utils.dropin import Owner, matches
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 
-__all__ = ["owners", "settings"]
+__all__ = ["boot_arguments", "owners", "settings"]
 
 _ACTIVE = "/etc/tuned/active_profile"
+_WANTS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 _FOLDERS = ("/etc/tuned/profiles", "/etc/tuned", "/usr/lib/tuned/profiles", "/usr/lib/tuned")
 
 
@@ -29,13 +30,32 @@ def settings(host: Host) -> dict[tuple[str, str], tuple[str, str]]:
 
 
 def owners(host: Host, keys: Mapping[tuple[str, str], str]) -> tuple[Owner, ...]:
-    """Who sets one of our keys, each given by tuned's (section, option) for it.
+    """Who sets one of our keys, each given by tuned's (section, option) for it; none where tuned neither runs nor is enabled.
 
-    tuned applies its profile once it starts, after tmpfiles.d and sysctl.d: while it runs it wins.
+    tuned applies its profile once it starts, after tmpfiles.d and sysctl.d, and so wins. A path in its section sysfs may
+    be a pattern.
     """
-    running = host.exists("/run/tuned/tuned.pid")
+    if not _is_active(host):
+        return ()
     return tuple(
-        Owner(path, keys[name], value, running) for name, (value, path) in settings(host).items() if name in keys
+        Owner(path, key, value, True)
+        for (section, option), (value, path) in settings(host).items()
+        for (our_section, ours), key in keys.items()
+        if section == our_section and (matches(ours, option, "/") if section == "sysfs" else ours == option)
+    )
+
+
+def boot_arguments(host: Host) -> tuple[str, str]:
+    """(arguments, file) that the active profile adds to the kernel's command line: its section bootloader."""
+    if not _is_active(host):
+        return "", ""
+    rows = [row for (section, option), row in settings(host).items() if section == "bootloader" and "cmdline" in option]
+    return " ".join(value.lstrip("+- ") for value, dummy in rows), rows[-1][1] if rows else ""
+
+
+def _is_active(host: Host) -> bool:
+    return host.exists("/run/tuned/tuned.pid") or any(
+        host.link_target(f"{folder}/multi-user.target.wants/tuned.service") is not None for folder in _WANTS
     )
 
 

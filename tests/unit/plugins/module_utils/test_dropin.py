@@ -7,6 +7,7 @@ What tmpfiles.d does with a line was tried on systemd-tmpfiles 252 (Debian 12).
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import string
@@ -317,6 +318,15 @@ def test_a_file_masked_by_a_link_to_the_null_device_hides_the_others(tree: Path)
     (tree / "etc/tmpfiles.d").mkdir(parents=True)
     (tree / "etc/tmpfiles.d/10-a.conf").symlink_to("/dev/null")
     assert TMPFILES.owners(host, FIFTY, [ATTRIBUTE]) == []
+
+
+def test_a_folder_or_a_fifo_is_no_file_and_hides_none(tree: Path) -> None:
+    host = _write(tree, {"/usr/lib/tmpfiles.d/10-a.conf": f"{W} a", "/usr/lib/tmpfiles.d/11-b.conf": f"{W} b"})
+    (tree / "etc/tmpfiles.d/10-a.conf").mkdir(parents=True)
+    os.mkfifo(tree / "etc/tmpfiles.d/11-b.conf")
+    (tree / "etc/sysctl.conf").mkdir()
+    assert [owner.value for owner in TMPFILES.owners(host, "", [ATTRIBUTE])] == ["a", "b"]
+    assert SYSCTL.owners(host, "", [KEY]) == []
 
 
 def test_a_file_that_cannot_be_read_is_no_guess(tree: Path) -> None:

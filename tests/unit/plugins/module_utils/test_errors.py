@@ -48,7 +48,19 @@ def test_a_refused_option_names_the_option_the_value_and_what_is_expected() -> N
 def test_what_the_kernel_said_is_named(number: int, code: str | None, text: str) -> None:
     error = HostError.from_os("/x", "write", OSError(number, "ignored"))
     assert str(error) == text
-    assert (error.path, error.code, error.details) == ("/x", code, {"path": "/x", "errno": code})
+    assert (error.path, error.code, error.details) == ("/x", code, {"object": "/x", "errno": code})
+
+
+def test_an_option_that_is_not_given_is_missing() -> None:
+    assert str(OptionError("pools", None, "at least one pool")) == "pools: is missing, expected at least one pool"
+
+
+def test_no_detail_has_a_name_that_fail_json_takes_for_a_file() -> None:
+    # add_path_info() of AnsibleModule adds mode, owner and state beside these.
+    command = HostError.from_command(["umount", "/x"], "said no")
+    assert str(command) == "umount /x: said no"
+    assert command.details == {"command": "umount /x"}
+    assert not {"path", "dest"} & {*command.details, *HostError("/x", "y").details}
 
 
 def test_an_os_error_without_a_number_keeps_its_own_words() -> None:

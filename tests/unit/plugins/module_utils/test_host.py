@@ -41,6 +41,7 @@ def test_what_is_not_there_is_none(tree: Path, path: str, whole_machine: bool) -
     assert host.mode_and_owner(path) is None
     assert host.exists(path) is False
     assert host.same_file(path, path) is None
+    assert host.statvfs(path) is None
     assert host.remove_folder(path) is False
 
 
@@ -300,9 +301,33 @@ def test_paths_are_resolved_inside_the_root(tree: Path, path: str, spelling: str
     host = Host(spelling.format(tree))
     assert host.read(path) == "inside"
     assert host.same_file(path, "/etc/file") is True
+    assert host.resolved(path) == "/etc/file"
+    assert host.resolved(f"{path}-none").startswith("/")
     host.write(path, "INSIDE")
     assert (tree / "etc/file").read_text() == "INSIDE"
     assert (tree.parent / "etc/file").read_text() == "outside"
+
+
+def test_a_path_of_the_whole_machine_is_resolved_where_nothing_is_yet(tree: Path) -> None:
+    (tree / "link").symlink_to(tree / "folder")
+    assert Host().resolved(f"{tree}/link/new") == f"{tree.resolve()}/folder/new"
+    assert Host(str(tree)).resolved("/") == Host().resolved("/") == "/"
+
+
+def test_a_file_system_says_what_it_says_to_python(tree: Path) -> None:
+    status, expected = Host(str(tree)).statvfs("/"), os.statvfs(tree)
+    assert status is not None
+    assert (status.f_blocks, status.f_frsize, status.f_files) == (
+        expected.f_blocks,
+        expected.f_frsize,
+        expected.f_files,
+    )
+
+
+def test_a_file_system_that_does_not_answer_is_an_error(tree: Path, faulty: Faulty) -> None:
+    faulty(("statvfs", 1), errno.EIO)
+    with pytest.raises(HostError, match="/: cannot statvfs: EIO"):
+        Host(str(tree)).statvfs("/")
 
 
 def test_a_link_is_told_by_what_it_holds_and_its_folder_is_followed(tree: Path) -> None:

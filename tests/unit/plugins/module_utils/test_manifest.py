@@ -13,10 +13,11 @@ from typing import Any, Callable
 
 import pytest
 
+from ansible_collections.bulwark.node.plugins.module_utils.converge import Change as Step
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Undos
-from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
+from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError, OwnerError
 from ansible_collections.bulwark.node.plugins.module_utils.host import READ_LIMIT, Host
-from ansible_collections.bulwark.node.plugins.module_utils.manifest import MANIFEST, Manifest
+from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER, MANIFEST, Manifest
 
 Faulty = Callable[..., Any]
 FILE, LINK, ATTRIBUTE, OTHER = "/etc/x.d/ours.conf", "/etc/x.d/link", "/sys/attribute", "/sys/other"
@@ -70,7 +71,7 @@ changes = pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys()
 
 def test_without_a_manifest_there_are_no_entries(manifest: Manifest) -> None:
     assert manifest.entries() == {"files": {}, "links": {}, "kernel": {}}
-    assert manifest.first("kernel", ATTRIBUTE) is None
+    assert manifest.entries()["kernel"].get(ATTRIBUTE) is None
 
 
 def test_entries_say_what_was_there_before_and_who_changed_it(tree: Path, manifest: Manifest) -> None:
@@ -114,9 +115,9 @@ def test_undone_the_machine_is_as_it_was(tree: Path, manifest: Manifest, change:
 def test_the_first_value_is_kept_and_forgotten_when_it_is_back(tree: Path, manifest: Manifest) -> None:
     for value in ("6", "7"):
         manifest.kernel(OTHER, value, Undos())
-        assert manifest.first("kernel", OTHER) == {"before": "5", "by": "test"}
+        assert manifest.entries()["kernel"].get(OTHER) == {"before": "5", "by": "test"}
     manifest.kernel(OTHER, "5", Undos())
-    assert manifest.first("kernel", OTHER) is None
+    assert manifest.entries()["kernel"].get(OTHER) is None
     assert not (tree / "var/lib/bulwark").exists()
 
 
@@ -127,13 +128,13 @@ def test_a_file_is_forgotten_only_when_text_mode_and_owner_are_back(tree: Path, 
     before = {"text": "old", "mode": "0640", "uid": os.getuid(), "gid": os.getgid()}
     for text in ("one", "two"):
         manifest.file("/etc/file", text, Undos())
-        assert manifest.first("files", "/etc/file") == {"before": before, "by": "test"}
+        assert manifest.entries()["files"].get("/etc/file") == {"before": before, "by": "test"}
     path.chmod(0o600)
     manifest.file("/etc/file", "old", Undos())
-    assert manifest.first("files", "/etc/file") is not None
+    assert manifest.entries()["files"].get("/etc/file") is not None
     path.chmod(0o640)
     manifest.file("/etc/file", "old", Undos())
-    assert manifest.first("files", "/etc/file") is None
+    assert manifest.entries()["files"].get("/etc/file") is None
 
 
 def test_another_domain_keeps_the_name_of_the_first(host: Host, manifest: Manifest) -> None:
@@ -152,7 +153,7 @@ def test_the_undo_of_a_second_change_goes_back_to_the_first(tree: Path, manifest
     manifest.kernel(OTHER, "7", undos)
     assert _failures(undos) == []
     assert (tree / "sys/other").read_text() == "6"
-    assert manifest.first("kernel", OTHER) == {"before": "5", "by": "test"}
+    assert manifest.entries()["kernel"].get(OTHER) == {"before": "5", "by": "test"}
 
 
 def test_a_way_back_that_was_taken_and_is_undone_is_still_a_way_back(tree: Path, manifest: Manifest) -> None:
@@ -160,9 +161,9 @@ def test_a_way_back_that_was_taken_and_is_undone_is_still_a_way_back(tree: Path,
     before = _snapshot(tree)
     undos = Undos()
     manifest.kernel(OTHER, "5", undos)
-    assert manifest.first("kernel", OTHER) is None
+    assert manifest.entries()["kernel"].get(OTHER) is None
     assert _failures(undos) == []
-    assert manifest.first("kernel", OTHER) == {"before": "5", "by": "test"}
+    assert manifest.entries()["kernel"].get(OTHER) == {"before": "5", "by": "test"}
     assert _snapshot(tree) == before
 
 
@@ -178,6 +179,14 @@ GARBAGE = [
     b'{"schema": 1, "files": {}, "links": {}}',
     b'{"schema": 1, "files": [], "links": {}, "kernel": {}}',
     b'{"schema": 1, "files": {}, "links": {}, "kernel": {"/x": 5}}',
+    b'{"schema": 1, "files": {}, "links": {}, "kernel": {"/x": {"by": "test", "before": 5}}}',
+    b'{"schema": 1, "files": {}, "links": {}, "kernel": {"/x": {"by": "test", "before": null}}}',
+    b'{"schema": 1, "files": {}, "links": {}, "kernel": {"/x": {"by": 5, "before": "5"}}}',
+    b'{"schema": 1, "files": {}, "links": {"/x": {"by": "test", "before": ["y"]}}, "kernel": {}}',
+    b'{"schema": 1, "files": {"/x": {"by": "test", "before": "text"}}, "links": {}, "kernel": {}}',
+    b'{"schema": 1, "files": {"/x": {"by": "test", "before": {"text": "y"}}}, "links": {}, "kernel": {}}',
+    b'{"schema": 1, "files": {"/x": {"by": "test", "before": {"text": "y", "mode": 420, "uid": 0, "gid": 0}}}, "links": {}, "kernel": {}}',
+    b'{"schema": 1, "files": {"/x": {"by": "test", "before": {"text": "y", "mode": "0644", "uid": "0", "gid": 0}}}, "links": {}, "kernel": {}}',
     b'{"schema": 1, "files": {}, "links": {}, "kernel": {"/x": {"by": "test"}}}',
     b'{"schema": 1, "files": {}, "links": {}, "kernel": {"/x": ["before", "by"]}}',
     b"[" * 100_000,
@@ -250,7 +259,7 @@ def test_a_write_that_fails_for_good_is_named_and_its_entry_is_true(
     assert failure[0] == OTHER
     assert "cannot write '5': EIO" in failure[1]
     assert (tree / "sys/other").read_text().strip() == "6"
-    assert manifest.first("kernel", OTHER) == {"before": "5", "by": "test"}
+    assert manifest.entries()["kernel"].get(OTHER) == {"before": "5", "by": "test"}
 
 
 def test_an_undo_writes_nothing_to_an_attribute_that_never_changed(
@@ -266,7 +275,7 @@ def test_an_undo_writes_nothing_to_an_attribute_that_never_changed(
     with pytest.raises(HostError, match="EINVAL"):
         manifest.kernel(OTHER, "6", undos)
     assert _failures(undos) == []
-    assert manifest.first("kernel", OTHER) is None
+    assert manifest.entries()["kernel"].get(OTHER) is None
 
 
 def test_a_manifest_too_large_to_be_read_again_is_not_written(tree: Path, manifest: Manifest) -> None:
@@ -289,7 +298,7 @@ def test_bytes_that_are_no_text_come_back(tree: Path, manifest: Manifest) -> Non
     path.write_bytes(b"\xff\x00caf\xe9\r\n\xed\xa0\x80")
     undos = Undos()
     manifest.file("/etc/file", "new", undos)
-    entry = manifest.first("files", "/etc/file")
+    entry = manifest.entries()["files"].get("/etc/file")
     assert entry is not None
     assert entry["before"]["text"].encode("utf-8", "surrogateescape") == b"\xff\x00caf\xe9\r\n\xed\xa0\x80"
     assert _failures(undos) == []
@@ -306,7 +315,7 @@ def test_a_removed_file_comes_back_with_mode_and_owner(tree: Path, manifest: Man
     undos = Undos()
     manifest.file("/etc/file", None, undos)
     assert not path.exists()
-    entry = manifest.first("files", "/etc/file")
+    entry = manifest.entries()["files"].get("/etc/file")
     assert entry is not None
     assert (entry["before"]["text"], entry["before"]["mode"]) == ("old", "0640")
     assert _failures(undos) == []
@@ -369,7 +378,7 @@ def test_a_link_is_changed_and_comes_back(tree: Path, manifest: Manifest, target
     before = _snapshot(tree)
     undos = Undos()
     manifest.link("/etc/link", target, undos)
-    assert manifest.first("links", "/etc/link") == {"before": "../first", "by": "test"}
+    assert manifest.entries()["links"].get("/etc/link") == {"before": "../first", "by": "test"}
     assert (tree / "etc/link").is_symlink() is (target is not None)
     assert _failures(undos) == []
     assert _snapshot(tree) == before
@@ -445,3 +454,26 @@ def test_of_a_group_only_what_moved_stays_recorded(tree: Path, manifest: Manifes
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text)
+
+
+def test_text_of_our_own_is_nothing_that_was_there_before_us(tree: Path, manifest: Manifest) -> None:
+    (tree / "etc/x.d").mkdir()
+    (tree / FILE[1:]).write_text(f"{HEADER}.\nold\n")
+    assert manifest.lost(FILE, f"{HEADER}.\nold\n")
+    assert not manifest.lost(FILE, "theirs\n")
+    undos = Undos()
+    manifest.file(FILE, f"{HEADER}.\nnew\n", undos)
+    assert manifest.entries()["files"] == {FILE: {"before": None, "by": "test"}}
+    assert not manifest.lost(FILE, f"{HEADER}.\nnew\n")
+    assert _failures(undos) == []
+    assert (tree / FILE[1:]).read_text() == f"{HEADER}.\nold\n"
+
+
+@pytest.mark.parametrize("before", ["", "theirs\n", f"{HEADER}\n"])
+def test_only_what_begins_as_ours_is_replaced(manifest: Manifest, before: str) -> None:
+    change = Step("file", FILE, before, "new")
+    if before == "theirs\n":
+        with pytest.raises(OwnerError, match=f"{FILE} is there and is not ours"):
+            manifest.check([change])
+    else:
+        manifest.check([change])

@@ -239,7 +239,7 @@ def test_what_could_not_be_undone_is_named_and_is_a_change(start: Start, path: P
     answer = _answer(start(how=how))
     assert answer["failed"] is True
     assert answer["changed"] is True
-    assert answer["msg"] == f"sample: {cause} NOT UNDONE: {path}: {path}: is stuck."
+    assert answer["msg"] == f"sample: {cause} NOT UNDONE: {path}: is stuck."
     assert answer["not_undone"] == [{"what": str(path), "reason": f"{path}: is stuck"}]
     assert path.read_text() == "new"
 

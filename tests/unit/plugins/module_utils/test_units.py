@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.bulwark.node.plugins.module_utils.units import format_size, parse_quantity, parse_size
+from ansible_collections.bulwark.node.plugins.module_utils.units import (
+    bracketed,
+    format_size,
+    parse_quantity,
+    parse_size,
+)
 
 MAX = (1 << 64) - 1
 
@@ -208,3 +213,18 @@ def test_binary_and_decimal_units_are_kept_apart(unit: str) -> None:
     decimal = parse_quantity(f"7{unit.replace('K', 'k')}")
     assert decimal < parse_quantity(f"7{unit}i") == parse_size(f"7{unit}")
     assert str(decimal).strip("0") == "7"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("always [madvise] never\n", ("madvise", ("always", "madvise", "never"))),
+        ("[a]", ("a", ("a",))),
+        ("512\n", None),
+        ("", None),
+        ("[] [", None),
+        ("[a b]", None),
+    ],
+)
+def test_a_value_in_brackets_is_the_chosen_one(text: str, found: tuple[str, tuple[str, ...]] | None) -> None:
+    assert bracketed(text) == found

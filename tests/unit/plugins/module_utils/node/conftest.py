@@ -124,7 +124,7 @@ class FakePool:
 
 
 @dataclass
-class Fault:
+class WriteFault:
     """The ``at``-th write fails, before it is done or ``after`` it; with ``on`` so does each later one."""
 
     at: int
@@ -144,7 +144,7 @@ class FakeKernel(Host):
     room: dict[tuple[int, int], int] = field(default_factory=dict)
     compaction: int = 0
     refuses: dict[str, str] = field(default_factory=dict)
-    fault: Fault | None = None
+    fault: WriteFault | None = None
     log: list[tuple[str, ...]] = field(default_factory=list)
     commands: list[list[str]] = field(default_factory=list)
 
@@ -275,7 +275,7 @@ class FakeKernel(Host):
 class _Fault:
     """Around one write: whether and when it fails."""
 
-    def __init__(self, fault: Fault | None, number: int, what: tuple[str, ...]) -> None:
+    def __init__(self, fault: WriteFault | None, number: int, what: tuple[str, ...]) -> None:
         hit = fault is not None and (number == fault.at or (fault.on and number > fault.at))
         self._before, self._after = hit and not (fault and fault.after), hit and bool(fault and fault.after)
         self._error = HostError(" ".join(what), f"write {number} fails by order", "EIO")

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The bulwark.node authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Control groups: the version, and whether hugepages reach the pods; and what a mount table may hold."""
+"""Control groups: the version, and what of them reaches the pods."""
 
 from __future__ import annotations
 
@@ -8,11 +8,6 @@ import pytest
 
 from ansible_collections.bulwark.node.plugins.module_utils.node import cgroups
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import Machine
-
-SIZES = (2 << 20, 1 << 30)
-V1, V2 = "/sys/fs/cgroup/hugetlb", "/sys/fs/cgroup"
-INTERRUPTED = "the kubelet's cgroups lack hugetlb files: an interrupted start left them incomplete"
-UNDELEGATED = "the kubelet's cgroups lack hugetlb files: the hugetlb controller is not delegated to them"
 
 
 @pytest.mark.parametrize(
@@ -31,102 +26,88 @@ def test_the_version_is_what_is_mounted(machine: Machine, mounts: str, version: 
     assert cgroups.version(machine("no-hugepages", {"/proc/mounts": mounts})) == version
 
 
-@pytest.mark.parametrize(
-    ("tree", "ready", "version", "reason", "missing"),
-    [
-        ("cgroup-v2-systemd", True, "v2", None, []),
-        (
-            "debian12-hybrid",
-            False,
-            "hybrid",
-            "the hugetlb controller is in the unified tree while others are v1: the kubelet then reports no hugepages",
-            [],
-        ),
-        (
-            "kubelet-cgroup-v1",
-            False,
-            "v1",
-            INTERRUPTED,
-            [f"{V1}/kubepods/burstable/hugetlb.1GB.limit_in_bytes", f"{V1}/kubepods/besteffort"],
-        ),
-        (
-            "kubepods-slice-v1",
-            False,
-            "v1",
-            INTERRUPTED,
-            [
-                f"{V1}/kubepods.slice/hugetlb.1GB.limit_in_bytes",
-                f"{V1}/kubepods.slice/kubepods-burstable.slice/hugetlb.1GB.limit_in_bytes",
-                f"{V1}/kubepods.slice/kubepods-besteffort.slice",
-            ],
-        ),
-        (
-            "kubelet-cgroup-v2",
-            False,
-            "v2",
-            UNDELEGATED,
-            [
-                f"{V2}/kubepods.slice/kubepods-{qos}.slice/hugetlb.{size}.max"
-                for qos in ("burstable", "besteffort")
-                for size in ("2MB", "1GB")
-            ],
-        ),
-        (
-            "k3s-cgroup-v2",
-            False,
-            "v2",
-            UNDELEGATED,
-            [
-                f"{V2}/{group}/hugetlb.{size}.max"
-                for group in ("kubepods", "kubepods/burstable", "kubepods/besteffort")
-                for size in ("2MB", "1GB")
-            ],
-        ),
-        ("no-hugepages", None, None, "no cgroup file system is mounted", []),
-    ],
-)
-def test_hugepages_reach_the_pods_or_what_is_missing_is_named(
-    machine: Machine, tree: str, ready: bool | None, version: str | None, reason: str | None, missing: list[str]
-) -> None:
-    facts = cgroups.hugetlb_readiness(machine(tree), SIZES).facts()
-    assert facts == {"ready": ready, "version": version, "reason": reason, "missing": missing}
+ON_V2 = {
+    "/proc/mounts": "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0",
+    "/sys/fs/cgroup/cgroup.controllers": "cpuset cpu io memory hugetlb pids",
+    "/sys/fs/cgroup/cgroup.subtree_control": "cpu memory pids",
+}
+PODS_V2 = {
+    "/sys/fs/cgroup/kubepods.slice/cgroup.controllers": "cpu memory hugetlb pids",
+    "/sys/fs/cgroup/kubepods.slice/pids.current": "412",
+    "/sys/fs/cgroup/kubepods.slice/pids.max": "115213",
+}
 
 
-def test_a_controller_is_named_by_gb_mb_and_kb_as_the_kernel_does(machine: Machine) -> None:
-    host = machine("k3s-cgroup-v2")
-    sizes = (64 << 10, 32 << 20, 512 << 20, 16 << 30)
-    missing = cgroups.hugetlb_readiness(host, sizes).missing[:4]
-    assert [path.split(".")[1] for path in missing] == ["64KB", "32MB", "512MB", "16GB"]
+def test_the_facts_of_a_captured_hybrid_machine(machine: Machine) -> None:
+    found = cgroups.facts(machine("debian12-memory"))
+    controllers = {controller.pop("name"): tuple(controller.values()) for controller in found.pop("controllers")}
+    assert len(controllers) == 12
+    assert (controllers["memory"], controllers["hugetlb"]) == ((4, True), (0, True))
+    assert found == {
+        "version": "hybrid",
+        "delegated": None,
+        "kubepods": {"present": False, "path": None, "driver": None},
+        "pids": {"current": None, "max": None},
+        "psi": True,
+        "reason": None,
+    }
 
 
-@pytest.mark.parametrize(
-    ("files", "without", "reason"),
-    [
-        ({}, ["/proc/cgroups"], "this kernel has no hugetlb controller, or it is disabled"),
-        ({"/proc/cgroups": "hugetlb\t9\t1\t0"}, [], "this kernel has no hugetlb controller, or it is disabled"),
-        ({"/proc/cgroups": "hugetlb\t0\t1\t1"}, [], "the hugetlb controller is not mounted"),
-    ],
-)
-def test_a_v1_machine_without_the_controller_says_why(
-    machine: Machine, files: dict[str, str], without: list[str], reason: str
-) -> None:
-    mounts = {"/proc/mounts": "cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0"}
-    readiness = cgroups.hugetlb_readiness(machine("kubelet-cgroup-v1", {**mounts, **files}, without), SIZES)
-    assert readiness.ready is False
-    assert readiness.reason is not None
-    assert readiness.reason.startswith(reason)
+def test_what_reaches_the_pods_on_v2(machine: Machine) -> None:
+    found = cgroups.facts(machine("no-hugepages", {**ON_V2, **PODS_V2}))
+    assert found["kubepods"] == {"present": True, "path": "kubepods.slice", "driver": "systemd"}
+    assert found["delegated"] == ["cpu", "memory", "hugetlb", "pids"]
+    assert found["pids"] == {"current": 412, "max": 115213}
+    assert (found["psi"], found["reason"]) == (False, None)
+    # Without pods, what the root hands down.
+    assert cgroups.facts(machine("no-hugepages", ON_V2))["delegated"] == ["cpu", "memory", "pids"]
 
 
-def test_a_v2_machine_without_the_controller_says_why(machine: Machine) -> None:
-    host = machine("cgroup-v2-systemd", {"/sys/fs/cgroup/cgroup.controllers": "cpu memory"})
-    assert "no hugetlb controller" in (cgroups.hugetlb_readiness(host, SIZES).reason or "")
-    assert cgroups.hugetlb_readiness(host, ()).reason == "this kernel has no hugepages"
-
-
-def test_no_path_in_the_mount_table_forges_a_line(machine: Machine) -> None:
-    mounts = [(mount.path, mount.fstype) for mount in cgroups.mounts(machine("hostile"))]
-    assert mounts[2:] == [
-        ("/mnt/a b\nc\\d", "hugetlbfs"),
-        ("/mnt/odd", "hugetlbfs"),
-        ("/home/x\x0ccgroup\u2028/y", "fuse.x"),
+def test_a_kernel_that_lists_no_v2_controllers_still_has_them(machine: Machine) -> None:
+    files = {**ON_V2, "/proc/cgroups": "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t0\t9\t1\ndevices\t0\t9\t0"}
+    found = cgroups.facts(machine("no-hugepages", files))["controllers"]
+    assert found[:2] == [
+        {"name": "cpu", "hierarchy": 0, "enabled": True},
+        {"name": "devices", "hierarchy": 0, "enabled": False},
     ]
+    assert {"name": "memory", "hierarchy": 0, "enabled": True} in found[2:]
+
+
+@pytest.mark.parametrize(
+    ("folder", "driver"),
+    [
+        ("kubepods", "cgroupfs"),
+        ("kubelet.slice/kubelet-kubepods.slice", "systemd"),
+        ("kubelet/kubepods", "cgroupfs"),
+    ],
+)
+def test_the_driver_is_told_by_the_name(machine: Machine, folder: str, driver: str) -> None:
+    path = f"/sys/fs/cgroup/memory/{folder}/tasks"
+    pids = {f"/sys/fs/cgroup/pids/{folder}/pids.max": "max", f"/sys/fs/cgroup/pids/{folder}/pids.current": "7"}
+    found = cgroups.facts(machine("debian12-memory", {path: "", **pids}))
+    assert found["kubepods"] == {"present": True, "path": folder, "driver": driver}
+    assert found["pids"] == {"current": 7, "max": "unlimited"}
+
+
+@pytest.mark.parametrize(
+    ("files", "present", "reason"),
+    [
+        ({"/proc/mounts": ""}, None, "no cgroup file system with the controller memory or cpu is mounted"),
+        (
+            {**ON_V2, "/sys/fs/cgroup/cgroup.events": ""},
+            None,
+            "/sys/fs/cgroup is a container's part of the tree: the kubelet's cgroups cannot be seen",
+        ),
+        (
+            {**ON_V2, **PODS_V2, "/sys/fs/cgroup/kubepods/cgroup.procs": ""},
+            True,
+            "the cgroups of two drivers are there: kubepods.slice and kubepods",
+        ),
+    ],
+)
+def test_what_cannot_be_told_of_pods_has_a_reason(
+    machine: Machine, files: dict[str, str], present: bool | None, reason: str
+) -> None:
+    found = cgroups.facts(machine("no-hugepages", files))
+    assert found["kubepods"]["present"] is present
+    assert (found["kubepods"]["driver"], found["reason"]) == (None, reason)

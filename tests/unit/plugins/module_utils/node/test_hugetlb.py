@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
-from ansible_collections.bulwark.node.plugins.module_utils.node import hugetlb
+from ansible_collections.bulwark.node.plugins.module_utils.node import hugetlb, hugetlb_resize
 from ansible_collections.bulwark.node.plugins.module_utils.units import format_size, parse_size
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import CHANGED, Machine
 
@@ -235,13 +235,13 @@ def on_one(total: int, free: int, reserved: int = 0, surplus: int = 0) -> hugetl
 def test_a_write_makes_of_a_pool_what_the_kernel_makes_of_it(
     before: tuple[int, ...], count: int, total: int, free: int, surplus: int
 ) -> None:
-    pool = hugetlb.resized(on_one(*before), None, count)
+    pool = hugetlb_resize.resized(on_one(*before), None, count)
     assert (pool.total, pool.free, pool.surplus, pool.persistent) == (total, free, surplus, count)
 
 
 def test_shrinking_the_machine_takes_the_free_pages_wherever_they_are(machine: Machine) -> None:
     pool = hugetlb.observe(machine("two-numa-nodes")).pool(GIB)
-    assert [(part.total, part.surplus) for part in hugetlb.resized(pool, None, 3).nodes] == [(1, 0), (2, 0)]
+    assert [(part.total, part.surplus) for part in hugetlb_resize.resized(pool, None, 3).nodes] == [(1, 0), (2, 0)]
 
 
 def test_the_floor_of_a_node_holds_what_reservations_the_others_cannot(machine: Machine) -> None:
@@ -254,4 +254,4 @@ def test_the_floor_of_a_node_holds_what_reservations_the_others_cannot(machine: 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/sys/kernel/mm/hugepages/hugepages-2kB/free_hugepages", ""])
 def test_only_an_attribute_of_a_pool_is_parsed(path: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(path)}$"):
-        hugetlb.parse_attribute(path)
+        hugetlb_resize.parse_attribute(path)

@@ -9,7 +9,7 @@ import pytest
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Change, Undos
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Completed, Host
-from ansible_collections.bulwark.node.plugins.module_utils.node import cgroups, hugetlbfs
+from ansible_collections.bulwark.node.plugins.module_utils.node import hugetlbfs, mounts
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import Machine, snapshot
 
 GIB = 1 << 30
@@ -48,7 +48,7 @@ def test_mounting_and_its_undo_leave_no_trace(machine: Machine) -> None:
     host = machine("cgroup-v2-systemd")
     before, undos = snapshot(host), Undos()
     hugetlbfs.apply(host, UP, undos)
-    assert [mount.path for mount in cgroups.mounts(host)][-1] == PATH
+    assert [mount.path for mount in mounts.mounts(host)][-1] == PATH
     assert [failure for _dummy, failure in undos.run()] == [None]
     assert snapshot(host) == before
     assert host.commands == [
@@ -81,9 +81,9 @@ def test_a_refusal_of_mount_is_told_in_its_own_words(machine: Machine, change: C
     tree = machine("cgroup-v2-systemd")
     if change is DOWN:
         hugetlbfs.apply(tree, UP, Undos())
-    host = Host(tree.root, run=lambda command: Completed(32, "", "target is busy."))
+    host = Host(tree.root, run=lambda command: Completed(32, "", "permission denied."))
     before, undos = snapshot(host), Undos()
-    with pytest.raises(HostError, match="returned 32 and said: target is busy"):
+    with pytest.raises(HostError, match="returned 32 and said: permission denied"):
         hugetlbfs.apply(host, change, undos)
     list(undos.run())
     assert snapshot(host) == before

@@ -1,20 +1,15 @@
 # SPDX-FileCopyrightText: The bulwark.node authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The kubelet: which process it is, and what it keeps from pods."""
+"""The kubelet: which process it is, and who starts it."""
 
 from __future__ import annotations
 
-import sys
-from typing import Any
-
 import pytest
 
-from ansible_collections.bulwark.node.plugins.module_utils.node import kubelet, kubelet_config
+from ansible_collections.bulwark.node.plugins.module_utils.node import kubelet
 from ansible_collections.bulwark.node.plugins.module_utils.node.kubelet import Kubelet
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import Machine
 
-MIB = 1 << 20
-TOTAL = 10000 * MIB
 CONFIG = "/var/lib/kubelet/config.yaml"
 
 
@@ -73,78 +68,18 @@ def test_a_process_without_a_start_time_is_none(machine: Machine, stat: str) -> 
     assert kubelet.find(machine("kubelet-cgroup-v2", {"/proc/901/stat": stat})) is None
 
 
-def reserved(
-    machine: Machine, *arguments: str, config: Any = None, process: str = "kubelet"
-) -> kubelet_config.Reservation:
-    host = machine("no-hugepages", {} if config is None else {CONFIG: config})
-    agent = Kubelet(1, process, "kubelet.service", 1.0, ("kubelet", *arguments))
-    return kubelet_config.reservation(kubelet_config.read(host, agent), TOTAL)
-
-
 @pytest.mark.parametrize(
-    ("arguments", "config", "mib"),
+    ("process", "unit", "flavour"),
     [
-        ([], None, 100),  # the default threshold alone
-        (["--kube-reserved=memory=1Gi,cpu=1"], None, 1124),
-        (["--kube-reserved", "cpu=1,memory=1Gi", "--system-reserved", "memory=512Mi"], None, 1636),
-        (["--kube-reserved=memory=1Gi", "--kube-reserved=cpu=1"], None, 1124),  # several times: together
-        (["--eviction-hard=memory.available<500Mi,nodefs.available<10%"], None, 500),
-        (["--eviction-hard=memory.available<5%"], None, 500),
-        (["--eviction-hard="], None, 0),
-        (["--eviction-hard=memory.available<0%"], None, 0),
-        (["--eviction-hard=memory.available<100%"], None, 0),
-        (["--eviction-hard=nodefs.available<10%"], None, 0),  # one threshold takes the others' defaults away
-        ([f"--config={CONFIG}"], "kubeReserved: {memory: 1Gi}\nsystemReserved: {memory: 24Mi}\n", 1148),
-        (["--config", CONFIG], "evictionHard: {memory.available: 200Mi}\n", 200),
-        (["--config", CONFIG], "evictionHard: {nodefs.available: 5%}\n", 0),
-        (["--config", CONFIG], "evictionHard: {nodefs.available: 5%}\nmergeDefaultEvictionSettings: true\n", 100),
-        (["--config", CONFIG], "evictionHard: {}\n", 0),
-        (["--config", CONFIG], "evictionHard:\nkubeReserved:\n", 100),
-        (["--config", CONFIG], "", 100),
-        # A flag replaces the whole map of the file.
-        (["--config", CONFIG, "--kube-reserved=cpu=1"], "kubeReserved: {memory: 1Gi}\n", 100),
-        (["--config=/nowhere", f"--config={CONFIG}"], "kubeReserved: {memory: 1Gi}\n", 1124),
+        ("kubelet", "kubelet.service", "kubelet"),
+        ("kubelet", "session-1.scope", "kubelet"),
+        ("kubelet", "rke2-agent.service", "rke2"),
+        ("kubelet", "k0sworker.service", "k0s"),
+        ("kubelet", "snap.microk8s.daemon-kubelet.service", "microk8s"),
+        ("kubelite", "snap.microk8s.daemon-kubelite.service", "microk8s"),
+        ("k3s-server", "k3s.service", "k3s"),
+        ("k3s-agent", "renamed.service", "k3s"),
     ],
 )
-def test_reservations_and_threshold_are_summed(
-    machine: Machine, arguments: list[str], config: str | None, mib: int
-) -> None:
-    assert reserved(machine, *arguments, config=config) == kubelet_config.Reservation(mib * MIB, None)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "config", "named"),
-    [
-        (["--config=/nowhere"], None, "/nowhere"),
-        (["--config=relative"], None, "relative"),
-        (["--config", CONFIG], "a: [", CONFIG),
-        (["--config", CONFIG], "- a\n", CONFIG),
-        (["--config", CONFIG], "text", CONFIG),
-        (["--config", CONFIG], "kubeReserved: [1]", "kubeReserved"),
-        (["--config", CONFIG], "kubeReserved: {memory: many}", "reservations"),
-        (["--config", CONFIG], "kubeReserved: {memory: {a: 1}}", "kubeReserved"),
-        (["--config", CONFIG], b"\xff\xfe\x00", CONFIG),
-        (["--config", CONFIG], b"x" * (5 << 20), CONFIG),
-        (["--kube-reserved=memory=lots"], None, "reservations"),
-        (["--eviction-hard=memory.available<inf%"], None, "reservations"),
-        (["--eviction-hard=memory.available<nan%"], None, "reservations"),
-    ],
-)
-def test_what_cannot_be_read_is_none_with_a_reason(
-    machine: Machine, arguments: list[str], config: Any, named: str
-) -> None:
-    result = reserved(machine, *arguments, config=config)
-    assert result.size is None
-    assert named in (result.reason or "")
-
-
-def test_a_python_without_yaml_reads_it_as_well(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "yaml", None)
-    result = reserved(machine, "--config", CONFIG, config="kubeReserved: {memory: 1Gi}")
-    assert result == kubelet_config.Reservation(1124 * MIB, None)
-
-
-def test_a_kubelet_that_hides_its_command_line_reserves_nobody_knows_what(machine: Machine) -> None:
-    result = reserved(machine, process="k3s-server")
-    assert result.size is None
-    assert "hides its command line" in (result.reason or "")
+def test_the_flavour_is_who_starts_it(process: str, unit: str, flavour: str) -> None:
+    assert Kubelet(1, process, unit, 1.0, ()).flavour == flavour

@@ -9,8 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
-from ansible_collections.bulwark.node.plugins.module_utils.node import hugetlb, memory_guard
+from ansible_collections.bulwark.node.plugins.module_utils.node import hugetlb, hugetlb_resize, memory_guard
 from ansible_collections.bulwark.node.plugins.module_utils.node.memory_guard import Reserve
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import Machine
 
@@ -42,7 +41,7 @@ def test_the_reserve_is_the_kubelets_or_the_default(machine: Machine, tree: str,
 
 
 def grown(kernel: hugetlb.Pools, size: int, node: int | None, count: int) -> hugetlb.Pools:
-    pools = (hugetlb.resized(pool, node, count) if pool.size == size else pool for pool in kernel.pools)
+    pools = (hugetlb_resize.resized(pool, node, count) if pool.size == size else pool for pool in kernel.pools)
     return replace(kernel, pools=tuple(pools))
 
 
@@ -52,32 +51,37 @@ def test_each_node_keeps_its_own_memory_and_its_share_of_the_reserve(
     machine: Machine, reserve: int, count: int
 ) -> None:
     kernel = hugetlb.observe(machine("two-numa-nodes"))
-    memory_guard.check(kernel, grown(kernel, GIB, 0, count), Reserve(reserve, "x"))
-    with pytest.raises(BulwarkError, match="pools: node 0 has 65536 MiB"):
-        memory_guard.check(kernel, grown(kernel, GIB, 0, count + 1), Reserve(reserve, "x"))
+    assert memory_guard.excess([kernel], grown(kernel, GIB, 0, count), Reserve(reserve, "x")) is None
+    excess = memory_guard.excess([kernel], grown(kernel, GIB, 0, count + 1), Reserve(reserve, "x"))
+    assert excess is not None
+    assert excess.node == 0
+    assert excess.sum.startswith("node 0 has 65536 MiB")
 
 
-def test_the_error_is_the_sum_itself(machine: Machine) -> None:
+def test_the_sum_adds_up(machine: Machine) -> None:
     kernel = hugetlb.observe(machine("two-numa-nodes"))
-    with pytest.raises(BulwarkError) as caught:
-        memory_guard.check(kernel, grown(kernel, GIB, 1, 60), Reserve(8 * GIB, "memory_reserve"))
-    total, pooled, running, kept, excess = map(int, re.findall(r"([0-9]+) MiB", str(caught.value)))
-    assert str(caught.value).startswith("pools: node 1 has 65536 MiB of memory; the pools would take 61952 MiB, ")
-    assert "is kept for the system (memory_reserve)" in str(caught.value)
+    found = memory_guard.excess([kernel], grown(kernel, GIB, 1, 60), Reserve(8 * GIB, "memory_reserve"))
+    assert found is not None
+    total, pooled, running, kept, excess = map(int, re.findall(r"([0-9]+) MiB", found.sum))
+    assert found.sum.startswith("node 1 has 65536 MiB of memory; the pools would take 61952 MiB, ")
+    assert "is kept for the system (memory_reserve)" in found.sum
     assert (total, pooled, kept) == (65536, 60 * 1024 + 512, 4096)
     assert abs(pooled + running + kept - total - excess) <= 1
 
 
 def test_a_pool_that_does_not_grow_is_no_matter_however_little_is_left(machine: Machine) -> None:
     kernel = hugetlb.observe(machine("two-numa-nodes"))
-    memory_guard.check(kernel, kernel, Reserve(500 * GIB, "x"))
-    memory_guard.check(kernel, grown(kernel, GIB, 0, 3), Reserve(500 * GIB, "x"))
+    for after in (kernel, grown(kernel, GIB, 0, 3)):
+        assert memory_guard.excess([kernel], after, Reserve(500 * GIB, "x")) is None
+    more = grown(kernel, GIB, 0, 5)
+    assert memory_guard.excess([kernel], more, Reserve(500 * GIB, "x")) is not None
+    assert memory_guard.excess([kernel, more], more, Reserve(500 * GIB, "x")) is None
 
 
 def test_pages_that_move_from_one_size_to_another_need_no_more_memory(machine: Machine) -> None:
     kernel = hugetlb.observe(machine("two-numa-nodes"))
     after = grown(grown(kernel, 2 * MIB, 0, 0), GIB, 0, 4)
-    memory_guard.check(kernel, after, Reserve(500 * GIB, "x"))
+    assert memory_guard.excess([kernel], after, Reserve(500 * GIB, "x")) is None
 
 
 def test_memory_that_can_be_dropped_is_not_in_use(machine: Machine) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Result, converge
 from ansible_collections.bulwark.node.plugins.module_utils.errors import (
     BulwarkError,
+    HostError,
     OptionError,
     OwnerError,
     UnmetError,
@@ -22,8 +24,8 @@ from ansible_collections.bulwark.node.plugins.module_utils.node.transparent_huge
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import (
     MANIFEST,
     FakeKernel,
-    Fault,
     Machine,
+    WriteFault,
     different,
     failure,
     snapshot,
@@ -128,7 +130,13 @@ def test_an_attribute_that_holds_garbage_is_not_there(machine: Machine, text: st
             "2048kB",
             "sizes[0].enabled names",
         ),
-        ({"sizes": [size("4M", "never")]}, "sizes[0].enabled", "never", "nothing: this kernel has no"),
+        ({"sizes": [size("4M", "never")]}, "sizes[0].size", "4M", "a size of this kernel: 64K, 2M"),
+        (
+            {"sizes": [size("64K", None, "inherit")], "shmem_enabled": "force"},
+            "sizes[0].shmem_enabled",
+            "inherit",
+            "force",
+        ),
         ({"defrag": "defer+always"}, "defrag", "defer+always", "always, defer, defer+madvise, madvise, never"),
     ],
 )
@@ -192,8 +200,10 @@ def test_attributes_are_persisted_by_tmpfiles_and_a_later_run_keeps_the_others(m
 def test_without_systemd_nothing_is_persisted_and_that_is_refused(machine: Machine) -> None:
     host = machine("debian12-hybrid")
     before = snapshot(host)
-    with pytest.raises(BulwarkError, match=r"persist: without systemd .* transparent_hugepage="):
+    with pytest.raises(BulwarkError, match=r"persist: without systemd .* or boot with transparent_hugepage=never$"):
         run(host, enabled="never")
+    with pytest.raises(BulwarkError, match=r"Set persist to false; run this again after each boot for defrag$"):
+        run(host, defrag="never")
     assert snapshot(host) == before
     assert run(host, enabled="never", persist=False).after["enabled"] == "never"
 
@@ -222,8 +232,48 @@ def test_a_running_tuned_owns_what_its_profile_sets(machine: Machine) -> None:
     with pytest.raises(OwnerError, match=rf"throughput-performance/tuned.conf sets {ROOT}/defrag to always"):
         run(machine("tuned"), defrag="madvise", enabled="never")
     assert run(machine("tuned"), enabled="never", defrag="always").changed
-    (warning,) = run(machine("tuned", without=["/run/tuned"]), enabled="madvise").verdict.warnings
-    assert f"virtual-host/tuned.conf sets {ROOT}/enabled to never" in warning
+    assert run(machine("tuned", without=["/run/tuned"]), enabled="madvise").verdict.warnings == ()
+    (warning,) = run(machine("tuned"), enabled="madvise", persist=False).verdict.warnings
+    assert f"virtual-host/tuned.conf sets {ROOT}/enabled to never, which counts at the next boot" in warning
+
+
+def test_force_is_refused_or_explained_where_a_size_inherits(machine: Machine) -> None:
+    path = f"{ROOT}/hugepages-64kB/shmem_enabled"
+    host = machine(SYSTEMD, {path: "always [inherit] within_size advise never"})
+    with pytest.raises(OptionError, match="no size but that of a hugepage may inherit, and 64K does"):
+        run(host, True, shmem_enabled="force")
+    assert run(host, shmem_enabled="force", sizes=[size("64K", None, "never"), size("2M", None, "inherit")]).changed
+    host.refuses = {f"{ROOT}/shmem_enabled": "EINVAL"}
+    with pytest.raises(HostError, match=r"refuses 'never' \(EINVAL\): beside force"):
+        run(host, shmem_enabled="never")
+
+
+def test_absent_names_who_still_sets_it(machine: Machine) -> None:
+    host = machine("rivals")
+    run(host, enabled="always")
+    assert run(host, state="absent").verdict.warnings == (
+        f"/usr/lib/tmpfiles.d/90-late.conf sets {ROOT}/enabled to never, which may count at the next boot",
+    )
+
+
+def test_a_lost_manifest_is_told_once_and_our_own_file_is_nothing_to_go_back_to(machine: Machine) -> None:
+    host = machine(SYSTEMD)
+    run(host, enabled="never")
+    host.remove(MANIFEST)
+    (warning,) = run(host, enabled="always").verdict.warnings
+    assert "cannot be given back" in warning
+    assert f"{ROOT}/enabled (never)" in warning
+    assert json.loads(host.read(MANIFEST) or "")["files"][OURS]["before"] is None
+    assert run(host, enabled="madvise").verdict.warnings == ()
+
+
+def test_a_file_of_somebody_else_at_our_path_is_not_touched(machine: Machine) -> None:
+    host = machine(SYSTEMD, {OURS: "d /run/else\n"})
+    before = snapshot(host)
+    for given in ({"enabled": "never"}, {"enabled": "never", "defrag": "never"}):
+        with pytest.raises(OwnerError, match=f"{OURS} is there and is not ours"):
+            run(host, True, **given)
+    assert snapshot(host) == before
 
 
 def test_tuned_owns_a_size_by_its_path(machine: Machine) -> None:
@@ -272,7 +322,7 @@ def test_whichever_write_fails_the_machine_is_as_before_or_the_rest_is_named(
             run(host, **given)
             host.log.clear()
         before = snapshot(host)
-        host.fault = Fault(number, after, on)
+        host.fault = WriteFault(number, after, on)
         wanted: dict[str, Any] = {"state": "absent"} if absent else given
         error = failure(partial(run, host, **wanted))
         if error is None:

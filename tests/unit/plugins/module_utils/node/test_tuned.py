@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ansible_collections.bulwark.node.plugins.module_utils.dropin import Owner
@@ -31,14 +33,33 @@ def test_a_machine_without_tuned_has_no_settings(machine: Machine) -> None:
     assert tuned.settings(machine("cgroup-v2-systemd")) == {}
 
 
-@pytest.mark.parametrize("running", [True, False])
-def test_an_owner_wins_while_tuned_runs(machine: Machine, running: bool) -> None:
+WANTED = "/etc/systemd/system/multi-user.target.wants/tuned.service"
+
+
+@pytest.mark.parametrize(("running", "enabled"), [(True, False), (False, True), (True, True), (False, False)])
+def test_a_tuned_that_runs_or_will_at_boot_wins(machine: Machine, running: bool, enabled: bool) -> None:
     host = machine("tuned", without=[] if running else ["/run/tuned"])
+    if enabled:
+        Path(host.root + WANTED).parent.mkdir(parents=True)
+        Path(host.root + WANTED).symlink_to("/usr/lib/systemd/system/tuned.service")
     keys = {("sysctl", "vm.nr_hugepages"): "a", ("sysfs", PATH_1G): "b", ("vm", "nothing"): "c"}
     assert sorted(tuned.owners(host, keys), key=lambda owner: owner.key) == [
-        Owner(OURS, "a", "100", running),
-        Owner(OURS, "b", "2", running),
+        *([Owner(OURS, "a", "100", True), Owner(OURS, "b", "2", True)] if running or enabled else []),
     ]
+
+
+def test_a_pattern_in_the_section_sysfs_owns_what_it_matches(machine: Machine) -> None:
+    profile = "[sysfs]\n/sys/kernel/mm/hugepages/hugepages-*kB/nr_hugepages=7"
+    host = machine("tuned", {OURS: profile})
+    keys = {("sysfs", PATH_1G): "a", ("sysfs", "/sys/kernel/mm/other"): "b"}
+    assert tuned.owners(host, keys) == (Owner(OURS, "a", "7", True),)
+
+
+def test_a_profile_adds_to_the_kernels_command_line(machine: Machine) -> None:
+    profile = "[bootloader]\ncmdline_huge=+hugepagesz=1G hugepages=4\ncmdline_more=quiet"
+    assert tuned.boot_arguments(machine("tuned", {OURS: profile})) == ("hugepagesz=1G hugepages=4 quiet", OURS)
+    assert tuned.boot_arguments(machine("tuned")) == ("", "")
+    assert tuned.boot_arguments(machine("tuned", {OURS: profile}, without=["/run/tuned"])) == ("", "")
 
 
 @pytest.mark.parametrize("name", ["../../etc/secret", "/etc/secret", ".hidden", "missing", ""])

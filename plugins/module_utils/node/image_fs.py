@@ -1,0 +1,123 @@
+# Copyright (c) 2026, the bulwark.node authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The subset ``image_fs``: the file systems that hold the images of containers, as the kubelet measures them.
+
+Capacity and free space are those of statvfs(3); the used bytes are the runtime's own word, for images share layers.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
+from ansible_collections.bulwark.node.plugins.module_utils.host import Host
+from ansible_collections.bulwark.node.plugins.module_utils.node import runtime
+from ansible_collections.bulwark.node.plugins.module_utils.node.mounts import unescaped
+from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
+from ansible_collections.bulwark.node.plugins.module_utils.node.runtime import Runtime
+
+__all__ = ["facts"]
+
+# Where runtimes keep their images unless told otherwise. What lies there takes space, whether its runtime runs or is gone.
+_USUAL = (
+    "/var/lib/containerd",
+    "/var/lib/containers/storage",
+    "/var/lib/docker",
+    "/var/lib/k0s/containerd",
+    "/var/lib/rancher/k3s/agent/containerd",
+    "/var/lib/rancher/rke2/agent/containerd",
+    "/var/snap/microk8s/common/var/lib/containerd",
+)
+
+
+class _Mount(NamedTuple):
+    """A line of /proc/self/mountinfo."""
+
+    path: str
+    fstype: str
+    device: str
+
+
+def facts(host: Host, request: Request = PASSIVE) -> list[dict[str, Any]]:
+    """An entry for each folder of images, that of the current runtime first. Empty where there is none."""
+    stores: dict[str, Runtime | None] = {}
+    for each in sorted(runtime.observe(host)[1], key=lambda each: not each.current):
+        if each.config.root is not None:
+            stores.setdefault(host.resolved(each.config.root), each)
+    for path in _USUAL:
+        stores.setdefault(host.resolved(path), None)
+    mounts = _mounts(host)
+    entries = (_entry(host, path, owner, mounts, request) for path, owner in stores.items())
+    return [entry for entry in entries if entry]
+
+
+def _entry(
+    host: Host, path: str, owner: Runtime | None, mounts: list[_Mount], request: Request
+) -> dict[str, Any] | None:
+    """One folder, or None where there is no such folder."""
+    if owner and owner.kind == "containerd" and owner.config.snapshotter:
+        # Images lie in the snapshotter's own folder, which may be a mount of its own.
+        inner = f"{path}/io.containerd.snapshotter.v1.{owner.config.snapshotter}"
+        path = host.resolved(inner) if host.exists(inner) else path
+    status = host.statvfs(path)
+    if status is None:
+        return None
+    mount = _mount_of(mounts, path)
+    capacity, available = status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
+    used, reason = _used(host, owner, request)
+    return {
+        "runtime": owner.kind if owner else None,
+        "current": bool(owner and owner.current),
+        "path": path,
+        "mountpoint": mount.path if mount else None,
+        "device": mount.device if mount else None,
+        "fstype": mount.fstype if mount else None,
+        "capacity_bytes": capacity,
+        "available_bytes": available,
+        # A file system without a fixed number of inodes says 0.
+        "inodes": status.f_files or None,
+        "inodes_free": status.f_ffree if status.f_files else None,
+        # What the kubelet holds against imageGCHighThresholdPercent.
+        "gc_percent": 100 - available * 100 // capacity if capacity else None,
+        "used_bytes": used,
+        "reason": reason,
+    }
+
+
+def _mounts(host: Host) -> list[_Mount]:
+    """proc_pid_mountinfo(5): optional fields end with a lone dash; a blank, a newline and the like come as ``\\040``."""
+    found = []
+    for line in (host.read("/proc/self/mountinfo", 64 << 20) or "").split("\n"):
+        fields = [unescaped(field) for field in line.split(" ")]
+        dash = fields.index("-") if "-" in fields else len(fields)
+        if len(fields) > dash + 2:
+            found.append(_Mount(fields[4], fields[dash + 1], fields[dash + 2]))
+    return found
+
+
+def _mount_of(mounts: list[_Mount], path: str) -> _Mount | None:
+    """The longest mount point above the path; of several at one place the last, which covers the others."""
+    above = [mount for mount in mounts if f"{path}/".startswith(mount.path.rstrip("/") + "/")]
+    return max(reversed(above), key=lambda mount: len(mount.path), default=None)
+
+
+def _used(host: Host, owner: Runtime | None, request: Request) -> tuple[int | None, str | None]:
+    """Bytes of the images as the runtime counts them, or None and why not."""
+    if owner is None or not owner.current:
+        return None, "only the current runtime can be asked"
+    if not request.active:
+        return None, "asked of the runtime itself only with probe active"
+    if not owner.socket:
+        return None, "the runtime's socket is not known"
+    try:
+        said = host.run(["crictl", "--runtime-endpoint", f"unix://{owner.socket}", "imagefsinfo", "--output", "json"])
+        status = json.loads(said.stdout)["status"]
+        # A list since there are split file systems; the object itself before.
+        used = [int(each["usedBytes"]["value"]) for each in status.get("imageFilesystems", [status])]
+        return (sum(used), None) if used else (None, "crictl names no file system")
+    except HostError as error:
+        return None, str(error)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None, "crictl does not say it"

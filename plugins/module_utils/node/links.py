@@ -1,0 +1,161 @@
+# Copyright (c) 2026, the bulwark.node authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Network links, by one netlink dump; in a tree by sysfs, which does not tell all. Sources: rtnetlink(7), ip-link(8), sysfs-class-net."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.bulwark.node.plugins.module_utils.host import Host
+from ansible_collections.bulwark.node.plugins.module_utils.node import netlink
+from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
+
+__all__ = ["Link", "facts", "observe"]
+
+_NET = "/sys/class/net"
+_GETLINK = 18
+_IFINFO = 16  # bytes of ifinfomsg
+# IFLA_*, IFLA_INFO_*, IFLA_BR_* and IFLA_VXLAN_* of linux/if_link.h
+_IFNAME, _MTU, _LINK, _MASTER, _LINKINFO, _EXT_MASK, _LINK_NETNSID, _MIN_MTU, _MAX_MTU = 3, 4, 5, 10, 18, 29, 37, 50, 51
+_INFO_KIND, _INFO_DATA = 1, 2
+_BR_STP_STATE, _BR_VLAN_FILTERING = 5, 7
+_VXLAN_LINK = 3
+_SKIP_STATS = struct.pack("=I", 8)  # RTEXT_FILTER_SKIP_STATS
+# Their IFLA_LINK is the other end, which they do not stand on.
+_PAIRS = ("veth", "netkit")
+
+
+@dataclass(frozen=True)
+class Link:
+    """One link. ``master`` and ``lower`` are the ``index`` of another one, None where it has none."""
+
+    index: int
+    name: str
+    folder: str
+    """Its folder in sysfs: ``name`` as the file system has it."""
+    kind: str | None
+    """As ``ip -d link`` says (``bridge``, ``veth``); None for hardware and the loopback."""
+    mtu: int | None
+    min_mtu: int | None
+    max_mtu: int | None
+    """None where it has no bound."""
+    master: int | None
+    lower: int | None
+    elsewhere: bool = False
+    """Whether its lower link, or its other end, is in another network namespace."""
+    stp: bool | None = None
+    vlan_filtering: bool | None = None
+    untold: tuple[str, ...] = ()
+    """What could not be read, of the names above."""
+
+
+def facts(host: Host, request: Request = PASSIVE) -> list[dict[str, Any]]:
+    """The subset ``links``: {name, kind, mtu, min_mtu, max_mtu, master, lower, driver, manager, reason}, by index."""
+    from ansible_collections.bulwark.node.plugins.module_utils.node import link_managers
+
+    links = observe(host)
+    names = {link.index: link.name for link in links}
+    managers = link_managers.observe(host)
+    shown = []
+    for link in links:
+        manager, why = managers.of(link.index, link.name)
+        reasons = [f"{', '.join(link.untold)}: told by netlink alone"] if link.untold else []
+        if link.elsewhere and link.kind not in _PAIRS:
+            reasons.append("lower: it is in another network namespace")
+        reasons.extend([why] if why else [])
+        shown.append(
+            {
+                "name": link.name,
+                "kind": link.kind,
+                "mtu": link.mtu,
+                "min_mtu": link.min_mtu,
+                "max_mtu": link.max_mtu,
+                "master": names.get(link.master or 0),
+                "lower": names.get(link.lower or 0),
+                "driver": None if link.kind else _target(host, f"{link.folder}/device/driver"),
+                "manager": manager,
+                "reason": "; ".join(reasons) or None,
+            }
+        )
+    return shown
+
+
+def observe(host: Host) -> list[Link]:
+    """All links of our network namespace, by index."""
+    request = bytes(_IFINFO) + netlink.attribute(_EXT_MASK, _SKIP_STATS)
+    answer = netlink.dump(host, netlink.ROUTE, _GETLINK, request)
+    links = _from_sysfs(host) if answer is None else [_link(message) for message in netlink.messages(answer)]
+    return sorted(links, key=lambda link: link.index)
+
+
+def _link(message: bytes) -> Link:
+    found = netlink.attributes(message, _IFINFO)
+    info = netlink.attributes(found.get(_LINKINFO, b""))
+    data = netlink.attributes(info.get(_INFO_DATA, b""))
+    kind = _text(info[_INFO_KIND]) if _INFO_KIND in info else None
+    # The kernel takes any byte but "/" and white space for a name.
+    raw = found.get(_IFNAME, b"").rstrip(b"\0")
+    lower = netlink.number(data.get(_VXLAN_LINK) if kind == "vxlan" else found.get(_LINK))
+    elsewhere = _LINK_NETNSID in found
+    stp = netlink.number(data.get(_BR_STP_STATE)) if kind == "bridge" else None
+    filtering = netlink.number(data.get(_BR_VLAN_FILTERING)) if kind == "bridge" else None
+    return Link(
+        index=netlink.number(message[4:8]) or 0,
+        name=_text(raw),
+        folder=f"{_NET}/{os.fsdecode(raw)}",
+        kind=kind,
+        mtu=netlink.number(found.get(_MTU)),
+        min_mtu=netlink.number(found.get(_MIN_MTU)),
+        max_mtu=netlink.number(found.get(_MAX_MTU)) or None,
+        master=netlink.number(found.get(_MASTER)) or None,
+        lower=None if elsewhere or kind in _PAIRS else lower or None,
+        elsewhere=elsewhere,
+        stp=None if stp is None else stp != 0,
+        vlan_filtering=None if filtering is None else filtering != 0,
+        # Since 4.19.
+        untold=() if _MAX_MTU in found else ("min_mtu", "max_mtu"),
+    )
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0").decode("utf-8", "backslashreplace")
+
+
+def _from_sysfs(host: Host) -> list[Link]:
+    indexes = {name: host.integer(f"{_NET}/{name}/ifindex") for name in host.names(_NET)}
+    return [_sysfs_link(host, name, index, indexes) for name, index in indexes.items() if index is not None]
+
+
+def _sysfs_link(host: Host, name: str, index: int, indexes: dict[str, int | None]) -> Link:
+    folder = f"{_NET}/{name}"
+    kind = re.search(r"^DEVTYPE=([a-z0-9_]{1,32})$", host.read(f"{folder}/uevent", 8192) or "", re.MULTILINE | re.ASCII)
+    lowers = [entry[6:] for entry in host.names(folder) if entry.startswith("lower_")]
+    below = [each for each in lowers if _target(host, f"{_NET}/{each}/master") != name]
+    hardware = host.exists(f"{folder}/device")
+    known = kind is not None or hardware or index == 1
+    stp, filtering = (host.integer(f"{folder}/bridge/{what}") for what in ("stp_state", "vlan_filtering"))
+    return Link(
+        index=index,
+        name=name,
+        folder=folder,
+        kind=kind.group(1) if kind and not hardware else None,
+        mtu=host.integer(f"{folder}/mtu"),
+        min_mtu=None,
+        max_mtu=None,
+        master=indexes.get(_target(host, f"{folder}/master") or ""),
+        lower=indexes.get(below[0]) if below else None,
+        stp=None if stp is None else stp != 0,
+        vlan_filtering=None if filtering is None else filtering != 0,
+        untold=(*(() if known else ("kind",)), "min_mtu", "max_mtu"),
+    )
+
+
+def _target(host: Host, path: str) -> str | None:
+    """The last name of what a symlink of sysfs points to."""
+    return posixpath.basename(host.link_target(path) or "") or None

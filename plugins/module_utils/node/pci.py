@@ -1,0 +1,73 @@
+# Copyright (c) 2026, the bulwark.node authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PCI devices, and the virtual functions of those that have SR-IOV. Source: ABI/testing/sysfs-bus-pci."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import Any
+
+from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
+from ansible_collections.bulwark.node.plugins.module_utils.host import Host
+from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
+
+__all__ = ["facts"]
+
+_DEVICES = "/sys/bus/pci/devices"
+# The domain has more than four digits behind some bridges (Intel VMD).
+_ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+_UEVENT = re.compile(r"^(DRIVER|PCI_CLASS|PCI_ID)=(\S{1,64})$", re.MULTILINE | re.ASCII)
+
+
+def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
+    """The subset ``pci``: {devices[], sriov[], reason}, in the order of the addresses."""
+    devices, sriov = [], []
+    for address in filter(_ADDRESS.fullmatch, host.names(_DEVICES)):
+        try:
+            device, functions = _device(host, address), _functions(host, address)
+        except HostError as error:
+            # A device that is pulled out, or whose driver lets go of it, while we read.
+            if error.code is None:
+                raise
+            continue
+        if device is not None:
+            devices.append(device)
+            sriov.extend(functions)
+    return {"devices": devices, "sriov": sriov, "reason": None if devices else "this machine shows no PCI device"}
+
+
+def _device(host: Host, address: str) -> dict[str, Any] | None:
+    """One device; None where it is gone. ``class``, ``vendor`` and ``device`` are hexadecimal as in its files of these names."""
+    folder = f"{_DEVICES}/{address}"
+    # One file for four: on a node with hundreds of virtual functions each read counts.
+    event = dict(_UEVENT.findall(host.read(f"{folder}/uevent", 8192) or ""))
+    vendor, colon, device = event.get("PCI_ID", "").lower().partition(":")
+    if not colon:
+        return None
+    numa = host.integer(f"{folder}/numa_node")
+    group = posixpath.basename(host.link_target(f"{folder}/iommu_group") or "")
+    return {
+        "address": address,
+        "class": f"0x{event.get('PCI_CLASS', '').lower():0>6}",
+        "vendor": f"0x{vendor}",
+        "device": f"0x{device}",
+        "driver": event.get("DRIVER"),
+        # -1 is NUMA_NO_NODE: the firmware does not say.
+        "numa_node": None if numa is None or numa < 0 else numa,
+        "iommu_group": int(group) if group.isdecimal() else None,
+        "physical_function": posixpath.basename(host.link_target(f"{folder}/physfn") or "") or None,
+    }
+
+
+def _functions(host: Host, address: str) -> list[dict[str, Any]]:
+    """The SR-IOV of one device as a list of one; empty where it has none. ``vfs`` are addresses, in the order of their numbers."""
+    folder = f"{_DEVICES}/{address}"
+    total = host.integer(f"{folder}/sriov_totalvfs")
+    if total is None:
+        return []
+    count = host.integer(f"{folder}/sriov_numvfs") or 0
+    links = (host.link_target(f"{folder}/virtfn{number}") for number in range(min(count, total)))
+    vfs = [posixpath.basename(link) for link in links if link]
+    return [{"address": address, "totalvfs": total, "numvfs": count, "vfs": vfs}]

@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: The bulwark.node authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was killed for want of memory, on the machine and in its pods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.bulwark.node.plugins.module_utils.node import oom
+from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import Machine
+
+V1 = "/sys/fs/cgroup/memory"
+V2 = "/sys/fs/cgroup"
+ON_V2 = {"/proc/mounts": "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0", f"{V2}/cgroup.controllers": "memory"}
+POD = "kubepods.slice/kubepods-podaa.slice"
+HOSTILE = "cri-containerd-\x1b[31m;$(reboot).scope"
+
+
+def test_the_machine_s_own_count(machine: Machine) -> None:
+    assert oom.facts(machine("debian12-memory", {"/proc/vmstat": "oom_kill 7\noom_killer 9"})) == {
+        "kills": 7,
+        "pods": {"kills": None, "reason": "this machine has no cgroup of all pods"},
+        "cgroups": [],
+        "reason": None,
+    }
+
+
+def test_a_kernel_that_does_not_count(machine: Machine) -> None:
+    found = oom.facts(machine("no-hugepages", {"/proc/vmstat": "pgfault 1"}))
+    assert (found["kills"], found["reason"]) == (
+        None,
+        "/proc/vmstat has no oom_kill: Linux 4.13 is the first that counts",
+    )
+
+
+def test_on_v2_the_group_of_all_pods_counts_those_that_are_gone(machine: Machine) -> None:
+    files = {
+        **ON_V2,
+        f"{V2}/kubepods.slice/memory.events": "low 0\noom 9\noom_kill 12\noom_group_kill 0",
+        f"{V2}/kubepods.slice/memory.events.local": "oom_kill 0",
+        f"{V2}/{POD}/memory.events": "oom_kill 5",
+        f"{V2}/{POD}/memory.events.local": "oom_kill 0",
+        f"{V2}/{POD}/cri-containerd-1.scope/memory.events.local": "oom_kill 2",
+        f"{V2}/{POD}/cri-containerd-2.scope/memory.events.local": "oom_kill 3",
+        f"{V2}/{POD}/cri-containerd-3.scope/memory.events.local": "oom_kill 0",
+    }
+    found = oom.facts(machine("no-hugepages", files))
+    assert found["pods"] == {"kills": 12, "reason": None}
+    assert found["cgroups"] == [
+        {"path": f"{POD}/cri-containerd-2.scope", "kills": 3},
+        {"path": f"{POD}/cri-containerd-1.scope", "kills": 2},
+    ]
+
+
+def test_before_linux_5_2_the_lowest_groups_are_listed(machine: Machine) -> None:
+    files = {
+        **ON_V2,
+        f"{V2}/kubepods/memory.events": "oom_kill 4",
+        f"{V2}/kubepods/podbb/memory.events": "oom_kill 4",
+        f"{V2}/kubepods/podbb/cc/memory.events": "oom_kill 4",
+    }
+    found = oom.facts(machine("no-hugepages", files))
+    assert found["cgroups"] == [{"path": "kubepods/podbb/cc", "kills": 4}]
+
+
+def test_on_v1_the_groups_that_exist_are_added_up(machine: Machine) -> None:
+    files = {
+        f"{V1}/kubepods/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 0",
+        f"{V1}/kubepods/burstable/podbb/cc/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2",
+        f"{V1}/kubepods/besteffort/poddd/ee/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 1",
+        f"{V1}/other/memory.oom_control": "oom_kill 50",
+    }
+    found = oom.facts(machine("debian12-memory", files))
+    assert found["pods"]["kills"] == 3
+    assert found["pods"]["reason"].startswith("on cgroup v1 only the groups that still exist are counted")
+    assert [group["path"] for group in found["cgroups"]] == [
+        "kubepods/burstable/podbb/cc",
+        "kubepods/besteffort/poddd/ee",
+    ]
+
+
+def test_many_and_hostile_groups_are_bounded(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oom, "_VISITED", 60)
+    files: dict[str, Any] = {f"{V1}/kubepods/pod{n:03}/memory.oom_control": f"oom_kill {n}" for n in range(90)}
+    files[f"{V1}/kubepods/{HOSTILE}/memory.oom_control"] = "oom_kill 5\noom_kill x"
+    found = oom.facts(machine("debian12-memory", files))
+    assert len(found["cgroups"]) == 50
+    assert found["cgroups"][0]["kills"] == 58
+    assert found["pods"]["reason"].endswith("of these the first 60")
