@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 PYTHON ?= python3
-CORE ?= 2.19
+DEFAULT_CORE := 2.19
+CORE ?= $(DEFAULT_CORE)
 INVENTORY ?=
 EXTRA ?=
+REQUIRE_ALL ?=
 
 # Everything made lies in the virtual environment of a core, in .cache or in dist.
-VENV := .venv$(if $(filter-out 2.19,$(CORE)),-$(CORE))
-, := ,
+VENV := .venv$(if $(filter-out $(DEFAULT_CORE),$(CORE)),-$(CORE))
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 TREE := .cache/tree/ansible_collections/bulwark/node
@@ -20,7 +21,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory --warn-undefined-variables
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-# Ansible runs in no other encoding, and comm in the order of sort.
+# Ansible wants UTF-8; comm wants the order in which sort put its input.
 export LC_ALL := C.UTF-8
 # What bash's `time` prints after a step.
 export TIMEFORMAT := --- %1R s
@@ -32,7 +33,7 @@ export ANSIBLE_HOME := $(CURDIR)/.cache/ansible
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "CORE=2.16 takes another ansible-core than $(CORE), PYTHON=python3.12 another Python; REQUIRE_ALL=1 lets no test be skipped."
+	@echo "CORE=2.16 takes another ansible-core than $(DEFAULT_CORE), PYTHON=python3.12 another Python; REQUIRE_ALL=1 lets no test be skipped."
 
 .PHONY: venv
 venv: $(READY) ## make .venv: ansible-core, the tools, and this checkout as bulwark.node
@@ -47,15 +48,18 @@ $(READY): requirements.txt tests/requirements.txt
 
 # On this machine the modules run on the environment's own Python: it is there, and it starts,
 # which the first python3.x in PATH (a shim, say) need not.
+THIS_MACHINE := -i localhost, -c local -e 'ansible_python_interpreter={{ ansible_playbook_python }}'
+# This machine is ours to try out; a fleet is only looked at, unless PROBE=active says otherwise.
+PROBE ?= $(if $(INVENTORY),passive,active)
 .PHONY: audit
-audit: $(READY) ## audit this machine; a fleet: make audit INVENTORY=hosts.ini EXTRA='-l web'
-	@ansible-playbook bulwark.node.audit $(if $(INVENTORY),-i '$(INVENTORY)',-i localhost$(,) -c local -e 'ansible_python_interpreter={{ ansible_playbook_python }}') $(EXTRA)
+audit: $(READY) ## audit this machine, trying it out (PROBE=passive: only looking); a fleet: INVENTORY=hosts.ini EXTRA='-l web'
+	@ansible-playbook bulwark.node.audit $(if $(INVENTORY),-i '$(INVENTORY)',$(THIS_MACHINE)) -e audit_probe='$(PROBE)' $(EXTRA)
 
 .PHONY: check
 check: lint unit ## what to run before each commit: lint and unit tests
 
 .PHONY: test
-test: packages check sanity integration ## everything: check, sanity and integration
+test: packages check sanity integration $(if $(filter 1,$(REQUIRE_ALL)),gates) ## everything: check, sanity and integration; with REQUIRE_ALL=1 also the gates
 
 # mypy looks for no sources in the environment, hence the link; antsibull-docs logs to the home.
 .PHONY: lint
@@ -81,7 +85,26 @@ sanity: $(READY) tree ## ansible-test sanity, every test, nothing ignored
 
 .PHONY: integration
 integration: $(READY) ## the modules and playbooks on this machine's own kernel
-	if [ -d tests/integration ]; then pytest --quiet tests/integration; fi
+	pytest --quiet tests/integration
+
+# The cores that `make` does not take itself; 2.16 is the oldest that meta/runtime.yml allows.
+OTHER_CORES := $(filter-out $(CORE),2.16 2.18 $(DEFAULT_CORE))
+.PHONY: gates $(OTHER_CORES:%=core-%) core-newest
+gates: artifact $(OTHER_CORES:%=core-%) core-newest ## what a release takes: the tarball, galaxy-importer, each ansible-core
+$(OTHER_CORES:%=core-%): core-%:
+	time $(MAKE) CORE=$* unit sanity
+
+core-newest: $(READY) tree
+	time tests/tools/newest.sh $(TREE) $(CURDIR)/$(BIN)/python
+
+.PHONY: artifact
+artifact: build .venv-importer/ready
+	pytest --quiet tests/gates
+
+.venv-importer/ready:
+	test -x $(@D)/bin/pip || { rm -rf $(@D); $(PYTHON) -m venv $(@D); }
+	time $(@D)/bin/pip install --quiet 'galaxy-importer>=0.4.44'
+	touch $@
 
 .PHONY: bench
 bench: $(READY) ## what gathering facts costs, beside ping and setup
@@ -105,5 +128,5 @@ build: $(READY) tree ## build the collection's tarball in dist/
 	ansible-galaxy collection build --force --output-path dist $(TREE)
 
 .PHONY: clean
-clean: ## remove everything made
+clean: ## remove everything made, but for the reports of audits
 	rm -rf .venv .venv-* .cache dist

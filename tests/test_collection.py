@@ -54,3 +54,8 @@ def test_the_readme_links_to_every_module(module: str) -> None:
 def test_the_readme_links_to_nothing_that_is_missing() -> None:
     links = re.findall(r"\]\(([^):#]+)\)", (ROOT / "README.md").read_text())
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_map_of_the_architecture_has_every_file_of_the_modules_code() -> None:
+    named = set(re.findall(r"\b\w+\.py\b", (ROOT / "docs/architecture.md").read_text()))
+    assert {file.name for file in (ROOT / "plugins/module_utils").rglob("*.py")} - named == set()

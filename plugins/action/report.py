@@ -15,6 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.bulwark.node.plugins.plugin_utils import report
+from ansible_collections.bulwark.node.plugins.plugin_utils.report_table import Tone, escape, table
 
 __all__ = ["ActionModule"]
 
@@ -48,7 +49,7 @@ class ActionModule(ActionBase):
             results = _results(args["results"])
             path = os.path.join(_folder(args["dir"]), _FILE)
             made = report.build(results, datetime.now(timezone.utc))
-            for line in report.table(made, _width()):
+            for line in table(made, _width()):
                 display.display(line.text, color=_colour(line.tone))
             if not self._task.check_mode:
                 _write(path, report.dumps(made))
@@ -82,7 +83,7 @@ def _results(value: Any) -> dict[str, Any]:
             raise _ReportError(f"results: has the key {host!r}; expected the name of a host")
         if result is not None and not isinstance(result, Mapping):
             raise _ReportError(
-                f"results: {report.escape(host)!r} is no dictionary; expected the registered result of node_facts"
+                f"results: {escape(host)!r} is no dictionary; expected the registered result of node_facts"
             )
     return hosts
 
@@ -103,7 +104,7 @@ def _write(path: str, text: str) -> None:
         raise _ReportError(
             f"dir: cannot write {path}: {exc.strerror}; expected a folder that the user who runs ansible may write to, or may make"
         ) from exc
-    display.display(f"Report: {report.escape(path)}")
+    display.display(f"Report: {escape(path)}")
 
 
 def _width() -> int:
@@ -116,8 +117,8 @@ def _width() -> int:
     return found or 79
 
 
-def _colour(tone: report.Tone) -> str | None:
-    colours: dict[report.Tone, str] = {
+def _colour(tone: Tone) -> str | None:
+    colours: dict[Tone, str] = {
         "bad": C.COLOR_ERROR,
         "warn": C.COLOR_WARN,
         "unreachable": C.COLOR_UNREACHABLE,
@@ -131,7 +132,7 @@ def _message(total: int, unreachable: list[str], failed: list[str]) -> str:
     parts = []
     for what, hosts in (("unreachable", unreachable), ("no facts from", failed)):
         if hosts:
-            named = ", ".join(report.escape(host) for host in hosts[:_MAX_NAMED])
+            named = ", ".join(escape(host) for host in hosts[:_MAX_NAMED])
             more = f" and {len(hosts) - _MAX_NAMED} more" if len(hosts) > _MAX_NAMED else ""
             parts.append(f"{what}: {named}{more}")
     return f"{len(unreachable) + len(failed)} of {total} hosts could not be audited; {'; '.join(parts)}"

@@ -52,10 +52,14 @@ _COMPLETE_V1 = (
     "Before the kubelet starts again, make the missing kubepods folders in the hugetlb hierarchy; or, with no pod running,"
     " remove the kubepods folders of all controllers, and the kubelet makes them anew."
 )
-_ENABLE = (
-    "Take cgroup_disable=hugetlb off the kernel command line if it is there, boot with cgroup v2 alone"
-    " (systemd.unified_cgroup_hierarchy=1) or mount the hugetlb controller with the other v1 ones, and restart the kubelet."
-)
+# Where the controller is missing as a whole, by the cgroup version: what is most likely comes first.
+_UNLESS_DISABLED = "Where the kernel does not offer it, take cgroup_disable=hugetlb off its command line."
+_ENABLE = {
+    "v1": f"Mount the hugetlb controller beside the other v1 ones, and restart the kubelet. {_UNLESS_DISABLED}",
+    "v2": "Boot without cgroup_disable=hugetlb on the kernel command line, and with a kernel that has CONFIG_CGROUP_HUGETLB.",
+    "hybrid": "Boot with cgroup v2 alone (systemd.unified_cgroup_hierarchy=1); or mount the hugetlb controller beside the other v1"
+    f" ones, and restart the kubelet. {_UNLESS_DISABLED}",
+}
 
 
 class Finding(TypedDict):
@@ -197,7 +201,12 @@ def _cgroup_ready(facts: Mapping[str, Any]) -> Verdict:
         return Verdict("fail", f"{effect}: {cause} ({missing[0]}{more})", evidence, remedy)
     if not any(_get(pool, "total", int, where) for where, pool in pools):
         return Verdict("not_applicable", f"no pool has a page that pods could miss; {cause}", evidence)
-    return Verdict("fail", f"the kubelet starts without hugepages, though there are pages: {cause}", evidence, _ENABLE)
+    return Verdict(
+        "fail",
+        f"the kubelet starts without hugepages, though there are pages: {cause}",
+        evidence,
+        _ENABLE.get(str(version), _ENABLE["v1"]),
+    )
 
 
 def _kubelet_restart(facts: Mapping[str, Any]) -> Verdict:

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the bulwark.node authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes the audit's report of what the hosts' facts tasks returned, as data, as a table and as a file.
+"""Makes the audit's report of what the hosts' facts tasks returned, as data and as a file; report_table.py shows it.
 
 All but write() is pure. The hosts are not trusted: whatever a node put into its facts, the report is made, the other
-hosts are in it, and neither a terminal nor a JSON reader is harmed.
+hosts are in it, and no JSON reader is harmed.
 """
 
 from __future__ import annotations
@@ -14,22 +14,16 @@ import json
 import math
 import os
 import tempfile
-import textwrap
-import unicodedata
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import Any
 
 from ansible_collections.bulwark.node.plugins.plugin_utils.findings import SEVERITIES, STATUSES, judge
 
-__all__ = ["SCHEMA", "Line", "PlainError", "Tone", "build", "dumps", "escape", "hosts_of", "plain", "table", "write"]
+__all__ = ["SCHEMA", "PlainError", "build", "dumps", "hosts_of", "plain", "write"]
 
 SCHEMA = 1
 FACTS_SCHEMA = 1
-
-# For a terminal: what colour a line has, if it has one.
-Tone = Literal["bad", "warn", "unreachable", "good", "quiet", "plain"]
 
 # Findings name weaknesses of machines: the owner writes; the group (a CI job, a collector) reads; nobody else.
 _FILE_MODE = 0o640
@@ -37,35 +31,13 @@ _DIR_MODE = 0o750
 
 # Facts are five levels deep. What is much deeper is made to exhaust the stack of whoever walks it.
 _MAX_DEPTH = 50
-# A reason is a sentence or two; what is longer is cut in the table and whole in report.json.
-_MAX_CELL = 400
-_MIN_WHY = 30
-_GAP = 2
+
+# What ssh, bash and their locales say of themselves.
+_SAYS_NOTHING = ("Shared connection to ", "Warning: ", "WARNING: ", "** ", "bash: warning: ")
 
 
 class PlainError(ValueError):
     """A value cannot be JSON; the message says what is wrong with it."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line for a terminal, without its newline and safe to print."""
-
-    text: str
-    tone: Tone = "plain"
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A row of the table, its texts escaped. ``rank`` sorts the worst first."""
-
-    rank: tuple[int, int]
-    host: str
-    severity: str
-    status: str
-    control: str
-    why: str
-    tone: Tone
 
 
 def plain(value: Any, depth: int = _MAX_DEPTH) -> Any:
@@ -157,17 +129,27 @@ def _outcome(result: Any) -> tuple[str, str | None, dict[str, Any] | None]:
 
 
 def _message(result: Mapping[str, Any], otherwise: str) -> str:
-    """Why a task failed: its msg, and where the module never ran, the last line of what the node said instead."""
+    """Why a task failed: its msg, and where the module never ran, what the node said instead."""
     msg = result.get("msg")
     # ansible-core 2.19 begins so what 2.16 says without it.
     text = msg.strip().removeprefix("Task failed: ") if isinstance(msg, str) else ""
-    said = result.get("module_stderr") or result.get("module_stdout")
-    lines = [line.strip() for line in said.splitlines()] if isinstance(said, str) else []
-    # ssh's own last word says nothing about the module.
-    lines = [line for line in lines if line and not line.startswith("Shared connection to ")]
-    if lines and lines[-1] not in text:
-        text = f"{text} ({lines[-1]})" if text else lines[-1]
+    # Of a terminal of its own (ssh -tt) the node's errors are in its output.
+    said = _said(result.get("module_stderr")) or _said(result.get("module_stdout"))
+    if said and said not in text:
+        text = f"{text} ({said})" if text else said
     return text or otherwise
+
+
+def _said(output: Any) -> str | None:
+    """The one line that says most of what a node printed in a module's place; None where no line says anything.
+
+    A shell, a loader and a broken shim of Python begin with the cause and go on with advice; Python ends with it.
+    """
+    lines = [line.strip() for line in output.splitlines()] if isinstance(output, str) else []
+    lines = [line for line in lines if line and not line.startswith(_SAYS_NOTHING)]
+    if not lines:
+        return None
+    return lines[-1] if any(line.startswith("Traceback (") for line in lines) else lines[0]
 
 
 def _summary(hosts: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,149 +166,6 @@ def _summary(hosts: Mapping[str, Any]) -> dict[str, Any]:
         "failed": sum(host["status"] == "failed" for host in hosts.values()),
         "findings": {"by_status": by_status, "fail_by_severity": fail_by_severity},
     }
-
-
-def escape(text: str) -> str:
-    """``text`` on one line of visible characters: what a terminal acts on is shown as its escape, ``\\x1b``, ``\\n``, ``\\u202e``.
-
-    That is every control, format (bidi, zero width), surrogate, private and unassigned character, each space but the
-    ASCII one, and marks that stack on their neighbours.
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        char
-        if char.isprintable() and unicodedata.category(char) not in {"Mn", "Me"}
-        else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )
-
-
-def table(report: Mapping[str, Any], width: int) -> list[Line]:
-    """The report for people: a row per thing to know, worst first, in lines of at most ``width`` columns (at least 40).
-
-    Passed and not applicable findings are rows where the report is on one host, and a number where it is on more.
-    """
-    width = max(width, 40)
-    rows = sorted(_rows(report), key=lambda row: (row.rank, row.control, row.host))
-    lines = [*_layout(rows, width), Line("")] if rows else []
-    lines += _remedies(report, width)
-    return lines + [Line(part) for part in _wrap(_totals(report["summary"]), width)]
-
-
-def _rows(report: Mapping[str, Any]) -> Iterator[_Row]:
-    quiet = {"pass", "not_applicable"} if len(report["hosts"]) > 1 else set()
-    for name, host in report["hosts"].items():
-        if host["status"] != "ok":
-            tone: Tone = "unreachable" if host["status"] == "unreachable" else "bad"
-            rank = (0, 0) if host["status"] == "unreachable" else (0, 1)
-            yield _Row(rank, _cell(name), "-", host["status"], "-", _cell(host["reason"]), tone)
-            continue
-        errors = host["facts"].get("errors")
-        for error in errors if isinstance(errors, list) else []:
-            if isinstance(error, dict):
-                why = f"the facts subset {error.get('subset')} failed: {error.get('reason')}"
-                yield _Row((2, 0), _cell(name), "-", "error", "-", _cell(why), "warn")
-        for finding in host["findings"]:
-            status, severity = finding["status"], finding["severity"]
-            if status not in quiet:
-                rank = (1 + STATUSES.index(status), SEVERITIES.index(severity))
-                why = _cell(finding["reason"] or finding["title"])
-                yield _Row(
-                    rank, _cell(name), severity, _LABEL.get(status, status), finding["control"], why, _tone(finding)
-                )
-
-
-_LABEL = {"not_applicable": "n/a"}
-
-
-def _tone(finding: Mapping[str, Any]) -> Tone:
-    if finding["status"] == "fail":
-        return "bad" if finding["severity"] in {"critical", "high"} else "warn"
-    if finding["status"] == "pass":
-        return "good"
-    return "quiet" if finding["status"] in {"waived", "not_applicable"} else "warn"
-
-
-def _layout(rows: list[_Row], width: int) -> Iterator[Line]:
-    """Header and rows. Where ``width`` leaves no room for a column of its own, the reason stands below its row."""
-    head = _Row((0, 0), "HOST", "SEVERITY", "STATUS", "CONTROL", "WHY", "plain")
-    cells = [(row.host, row.severity, row.status, row.control) for row in (head, *rows)]
-    wide = [max(_columns(row[i]) for row in cells) for i in range(4)]
-    # The names give way to the reasons, the host's first: a control's id is what people search for.
-    wide[0] = min(wide[0], max(width // 4, 8))
-    wide[3] = min(wide[3], max(width - sum(wide[:3]) - 3 * _GAP, 4))
-    used = sum(wide) + 4 * _GAP
-    beside = width - used >= _MIN_WHY
-    for row, row_cells in zip((head, *rows), cells, strict=True):
-        start = (" " * _GAP).join(_fit(cell, columns) for cell, columns in zip(row_cells, wide, strict=True))
-        if row is head:
-            yield Line((start + " " * _GAP + head.why if beside else start).rstrip())
-        elif beside:
-            for i, part in enumerate(_wrap(row.why, width - used)):
-                yield Line((start if i == 0 else " " * (used - _GAP)) + " " * _GAP + part, row.tone)
-        else:
-            yield Line(start.rstrip(), row.tone)
-            yield from (Line("    " + part, row.tone) for part in _wrap(row.why, width - 4))
-
-
-def _remedies(report: Mapping[str, Any], width: int) -> list[Line]:
-    """What to do, said once for all hosts that it would help, worst first."""
-    hosts: dict[tuple[int, str, str], set[str]] = {}
-    for name, host in report["hosts"].items():
-        for finding in host["findings"]:
-            if finding["status"] == "fail" and finding["remedy"]:
-                key = (SEVERITIES.index(finding["severity"]), finding["control"], finding["remedy"])
-                hosts.setdefault(key, set()).add(name)
-    if not hosts:
-        return []
-    lines = [Line("WHAT TO DO")]
-    for (_rank, control, remedy), found in sorted(hosts.items()):
-        names = sorted(found)
-        on = _cell(names[0]) if len(names) == 1 else f"{len(names)} hosts"
-        lines.append(Line(_fit(f"{control} ({on})", width).rstrip()))
-        lines += [Line("    " + part) for part in _wrap(escape(remedy), width - 4)]
-    return [*lines, Line("")]
-
-
-def _totals(summary: Mapping[str, Any]) -> str:
-    by_status = summary["findings"]["by_status"]
-    severities = [f"{count} {name}" for name, count in summary["findings"]["fail_by_severity"].items() if count]
-    parts = []
-    for status in STATUSES:
-        if by_status[status]:
-            detail = f" ({', '.join(severities)})" if status == "fail" else ""
-            parts.append(f"{by_status[status]} {status.replace('_', ' ')}{detail}")
-    hosts = f"{summary['hosts']} host" + ("" if summary["hosts"] == 1 else "s")
-    away = [f"{summary[key]} {key}" for key in ("unreachable", "failed") if summary[key]]
-    return f"{hosts}{': ' if away else ''}{', '.join(away)}; findings: {', '.join(parts) or 'none'}"
-
-
-def _cell(text: Any) -> str:
-    """``text`` escaped and cut to a length that a reader can bear."""
-    # Cut first: escaping makes up to ten characters of one.
-    short = str(text)[: _MAX_CELL + 1]
-    return escape(short) if len(short) <= _MAX_CELL else escape(short[:_MAX_CELL]) + "..."
-
-
-def _columns(text: str) -> int:
-    """Terminal columns of escaped text: two for an East Asian wide character."""
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
-
-
-def _fit(text: str, columns: int) -> str:
-    """``text`` in exactly ``columns`` columns, padded or cut with dots."""
-    if _columns(text) <= columns:
-        return text + " " * (columns - _columns(text))
-    while text and _columns(text) > columns - 2:
-        text = text[:-1]
-    return text + ".." + " " * (columns - 2 - _columns(text))
-
-
-def _wrap(text: str, columns: int) -> list[str]:
-    # textwrap counts characters: where one may take two columns, half as many fit for sure.
-    wide = columns if _columns(text) == len(text) else columns // 2
-    return textwrap.wrap(text, wide, break_on_hyphens=False) or [""]
 
 
 def dumps(report: Mapping[str, Any]) -> str:

@@ -9,11 +9,16 @@ Each round runs all of them once, one after the other, so that whatever else the
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+
+from ansible_collections.bulwark.node.tests.hosts.machine import Site
+from ansible_collections.bulwark.node.tests.hosts.roots import missing_tools
 
 MODULES = ("ansible.builtin.ping", "ansible.builtin.setup", "bulwark.node.node_facts")
 AIMS = {"ansible.builtin.ping": 1.5, "ansible.builtin.setup": 0.7}
@@ -51,10 +56,20 @@ def measure(name: str, inventory: list[str], rounds: int) -> None:
 
 
 def main() -> None:
-    """Measure this machine."""
+    """Measure this machine, and with root a Debian 12 machine over ssh."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
     local = ["-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
     measure("this machine, connection local", local, rounds)
+    if os.geteuid() != 0 or missing_tools():
+        print(f"over ssh: not measured, it takes root and {', '.join(missing_tools()) or 'nothing else'}")
+        return
+    with Site() as site, tempfile.TemporaryDirectory() as folder:
+        machine = site.machine("12")
+        machine.start()
+        machine.wait()
+        inventory = Path(folder, "hosts.ini")
+        inventory.write_text(machine.inventory() + "\n")
+        measure("a machine with Debian 12, over ssh", ["-i", str(inventory)], rounds)
 
 
 if __name__ == "__main__":

@@ -178,6 +178,39 @@ def test_the_report_is_on_the_hosts_of_the_limit(fleet: Fleet, limit: str, rc: i
     assert run.statuses() == {limit: status}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        (["-e", "audit_hosts=tpyo"], "The pattern tpyo (audit_hosts) matches no host of the inventory."),
+        (
+            ["-e", "audit_hosts=web", "-l", "db"],
+            "The pattern web (audit_hosts) matches no host of the inventory within the limit db.",
+        ),
+        (["-i", "/dev/null"], "The pattern all (audit_hosts) matches no host of the inventory."),
+    ],
+    ids=["typo", "limit", "inventory"],
+)
+def test_an_audit_of_nobody_fails_and_says_so(fleet: Fleet, arguments: list[str], cause: str) -> None:
+    hosts = {} if "-i" in arguments else {"web": fleet.here, "db": fleet.here}
+    run = fleet.play(*arguments, **hosts)
+    assert run.rc == 2
+    assert f"Nothing was audited. {cause}" in run.stdout
+    assert not run.path.exists()
+
+
+def test_a_pattern_may_take_a_part_of_the_limit_in_the_order_of_the_inventory(fleet: Fleet) -> None:
+    (fleet.folder / "limit").write_text("c\na\n")
+    run = fleet.play("-e", "audit_hosts=all:!b", "-l", "@limit", **dict.fromkeys("abcd", fleet.here))
+    assert run.rc == 0
+    assert run.statuses() == {"a": "ok", "c": "ok"}
+
+
+def test_the_implicit_localhost_is_audited_when_it_is_named(fleet: Fleet) -> None:
+    run = fleet.play("-e", f"audit_hosts=localhost ansible_python_interpreter={sys.executable}")
+    assert run.rc == 0
+    assert run.statuses() == {"localhost": "ok"}
+
+
 def test_check_mode_shows_the_findings_and_writes_nothing(fleet: Fleet) -> None:
     run = fleet.play("--check", this=fleet.here)
     assert run.rc == 0

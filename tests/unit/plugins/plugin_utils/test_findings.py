@@ -91,6 +91,8 @@ NOT_DELEGATED = {
     }
 }
 NO_CONTROLLER = {"hugepages__cgroup": {"ready": False, "version": "v1", "reason": "not mounted", "missing": []}}
+HYBRID = {"hugepages__cgroup": {**NO_CONTROLLER["hugepages__cgroup"], "version": "hybrid"}}
+NO_CONTROLLER_V2 = {"hugepages__cgroup": {**NO_CONTROLLER["hugepages__cgroup"], "version": "v2"}}
 EMPTY_POOLS = {"hugepages__pools": [pool("2M", 2 * MIB, 0), pool("1G", GIB, 0)]}
 SMALL_1G = {"hugepages__pools": [pool("2M", 2 * MIB, 512), pool("1G", GIB, 6)]}
 IDLE_8G = {"hugepages__pools": [pool("2M", 2 * MIB, 4096, unclaimed=4096)]}
@@ -154,6 +156,24 @@ def test_the_hugetlb_cgroup_that_the_next_kubelet_start_needs(
     found = verdict(CGROUP, **changes)
     assert found[0] == status
     assert reason in found[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "first", "never"),
+    [
+        (NO_CONTROLLER, "Mount the hugetlb controller beside the other v1 ones", "unified"),
+        (NO_CONTROLLER_V2, "Boot without cgroup_disable=hugetlb", "mount"),
+        (HYBRID, "Boot with cgroup v2 alone", "Mount"),
+    ],
+)
+def test_a_missing_controller_is_put_right_as_its_cgroup_version_wants(
+    changes: dict[str, Any], first: str, never: str
+) -> None:
+    remedy = next(finding for finding in judge(facts(**changes)) if finding["control"] == CGROUP)["remedy"]
+    assert remedy is not None
+    assert remedy.startswith(first)
+    assert never not in remedy
+    assert "cgroup_disable=hugetlb" in remedy
 
 
 @pytest.mark.parametrize(

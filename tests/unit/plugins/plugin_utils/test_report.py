@@ -1,63 +1,27 @@
 # Copyright (c) 2026, the bulwark.node authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report as data, as a table and as a file, made of what hosts returned, hostile hosts among them."""
+"""The report as data and as a file, made of what hosts returned, hostile hosts among them."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
-import unicodedata
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.bulwark.node.plugins.plugin_utils import report
-
-NOW = datetime(2026, 3, 1, 13, 5, 7, 999, tzinfo=timezone(timedelta(hours=1)))
-MIB = 1 << 20
-
-
-def node(*, thp: str = "madvise", restart: bool = False, reason: str | None = None, **more: Any) -> dict[str, Any]:
-    """What node_facts returns: of five controls three pass, boot arguments do not apply; ``thp`` and ``restart`` make failures."""
-    pools = [{"size": "2M", "size_bytes": 2 * MIB, "total": 9, "surplus": 0, "unclaimed": 0, "nodes": []}]
-    hugepages = {
-        "pools": pools,
-        "memory_total_bytes": 1 << 36,
-        "boot_args": [],
-        "cgroup": {"ready": True, "version": "v2", "reason": None, "missing": []},
-        "kubelet": {"running": True, "restart_needed": restart, "reason": reason},
-    }
-    facts = {
-        "schema": 1,
-        "errors": [],
-        "host": {"uptime_s": 1},
-        "hugepages": hugepages,
-        "transparent_hugepages": {"enabled": thp, "defrag": thp, "sizes": []},
-        **more,
-    }
-    return {"changed": False, "ansible_facts": {"bulwark": facts}}
-
-
-DOWN = {"unreachable": True, "changed": False, "msg": "Failed to connect to the host via ssh: Connection refused"}
-BROKEN = {
-    "failed": True,
-    "msg": "The module failed.\nSee stderr",
-    "module_stderr": "/bin/sh: python: not found\n",
-    "rc": 127,
-}
-
-
-def built(**hosts: Any) -> dict[str, Any]:
-    return report.build(hosts, NOW)
-
-
-def text(made: dict[str, Any], width: int = 200) -> list[str]:
-    return [line.text for line in report.table(made, width)]
+from ansible_collections.bulwark.node.tests.unit.plugins.plugin_utils.conftest import (
+    BROKEN,
+    DOWN,
+    NOW,
+    built,
+    node,
+    text,
+)
 
 
 def nested(depth: int) -> Any:
@@ -65,6 +29,16 @@ def nested(depth: int) -> Any:
     while depth:
         made, depth = [made], depth - 1
     return made
+
+
+SHIM = """pyenv: python3.9: command not found
+
+The `python3.9' command exists in these Python versions:
+  3.9.18
+
+Note: See 'pyenv help global' for tips on allowing both
+      python2 and python3 to be found.
+"""
 
 
 class Tagged(str):
@@ -117,6 +91,26 @@ def test_plain_ends_at_a_depth() -> None:
             {**BROKEN, "module_stderr": "no python\r\nShared connection to 192.0.2.1 closed.\r\n"},
             "failed",
             "The module failed.\nSee stderr (no python)",
+        ),
+        # A shim whose advice ends in half a sentence.
+        (
+            {**BROKEN, "module_stderr": SHIM},
+            "failed",
+            "The module failed.\nSee stderr (pyenv: python3.9: command not found)",
+        ),
+        # A terminal of its own: what ssh says is all that is on stderr.
+        (
+            {**BROKEN, "module_stderr": "Shared connection to h closed.\r\n", "module_stdout": "\r\nno python\r\n"},
+            "failed",
+            "The module failed.\nSee stderr (no python)",
+        ),
+        (
+            {
+                **BROKEN,
+                "module_stderr": "Warning: Permanently added 'h' to the list\nTraceback (most recent call last):\n  x\nE: y\n",
+            },
+            "failed",
+            "The module failed.\nSee stderr (E: y)",
         ),
         ({"failed": True, "msg": "gather_subset: x"}, "failed", "gather_subset: x"),
         ({"failed": True, "msg": ["x"]}, "failed", "the facts module failed and gave no reason"),
@@ -179,133 +173,6 @@ def test_the_report_counts_hosts_and_findings() -> None:
     assert report.hosts_of(made, "failed") == ["c"]
 
 
-def test_the_worst_comes_first() -> None:
-    made = built(
-        a=node(thp="always"),
-        b=node(restart=True),
-        c=DOWN,
-        d=BROKEN,
-        e=node(errors=[{"subset": "host", "reason": "r"}], hugepages=None),
-    )
-    rows = [line.split()[:3] for line in text(made)[1:]]
-    assert rows[: rows.index([])] == [
-        ["c", "-", "unreachable"],
-        ["d", "-", "failed"],
-        ["b", "high", "fail"],
-        ["a", "medium", "fail"],
-        ["e", "-", "error"],
-        ["e", "high", "unknown"],
-        ["e", "high", "unknown"],
-        ["e", "medium", "unknown"],
-        ["e", "low", "unknown"],
-    ]
-
-
-def test_of_one_host_all_findings_are_rows() -> None:
-    lines = text(built(a=node()))
-    assert [line.split()[2] for line in lines[1:6]] == ["n/a", "pass", "pass", "pass", "pass"]
-    assert lines[-1] == "1 host; findings: 1 not applicable, 4 pass"
-
-
-def test_of_several_hosts_passes_are_a_number() -> None:
-    assert text(built(a=node(), b=node())) == ["2 hosts; findings: 2 not applicable, 8 pass"]
-
-
-def test_the_whole_table() -> None:
-    assert text(built(web1=node(restart=True, reason="2M: 9 pages, 5 when it started"), web2=DOWN), width=100) == [
-        "HOST  SEVERITY  STATUS       CONTROL                    WHY",
-        "web2  -         unreachable  -                          Failed to connect to the host via ssh:",
-        "                                                        Connection refused",
-        "web1  high      fail         hugepages-kubelet-restart  2M: 9 pages, 5 when it started",
-        "",
-        "WHAT TO DO",
-        "hugepages-kubelet-restart (web1)",
-        "    Drain the node and restart its kubelet. Set pools with bulwark.node.hugepages and persist: true,",
-        "    which fills them before the kubelet starts at each boot; its restart_required names the kubelet",
-        "    whenever a change calls for a restart.",
-        "",
-        "2 hosts: 1 unreachable; findings: 1 fail (1 high), 1 not applicable, 3 pass",
-    ]
-
-
-def test_without_room_the_reason_stands_below_its_row() -> None:
-    lines = text(built(web1=node(restart=True, reason="2M: 9 pages, 5 when it started"), web2=node()), width=60)
-    assert lines[:3] == [
-        "HOST  SEVERITY  STATUS  CONTROL",
-        "web1  high      fail    hugepages-kubelet-restart",
-        "    2M: 9 pages, 5 when it started",
-    ]
-
-
-def test_what_to_do_is_said_once_for_all_hosts() -> None:
-    lines = text(built(a=node(thp="always"), b=node(thp="always", restart=True)))
-    assert [line for line in lines if line.endswith(")") and " (" in line and not line.startswith(("a", "b"))] == [
-        "hugepages-kubelet-restart (b)",
-        "thp-direct-compaction (2 hosts)",
-    ]
-
-
-def test_rows_have_the_tone_of_what_they_say() -> None:
-    made = built(a=node(thp="always", restart=True), b=DOWN, c=BROKEN, d=node(hugepages=None))
-    tones = {line.text.split()[2]: line.tone for line in reversed(report.table(made, 200)[1:8])}
-    assert tones == {"unreachable": "unreachable", "failed": "bad", "fail": "bad", "unknown": "warn"}
-    assert [line.tone for line in report.table(built(a=node()), 200)[1:6]] == ["quiet", "good", "good", "good", "good"]
-
-
-HOSTILE = {
-    "colour": "\x1b[31mred\x1b[0m",
-    "title": "\x1b]0;owned\x07",
-    "c1": "\x9b2J",
-    "newline": "good\nnode1  -  pass",
-    "return": "bad\rgood",
-    "backspace": "bad\b\b\bgood",
-    "bidi": "\u202egnp.exe",
-    "isolate": "\u2066x\u2069",
-    "zero width": "a\u200bb\ufeffc",
-    "line separator": "a\u2028b\u2029c\x85d",
-    "stacked": "a" + "\u0301" * 50,
-    "surrogate": "\udc9b",
-    "tags": "\U000e0041",
-    "spaces": "a\u00a0b\u3000c",
-    "template": "{{ 1/0 }}",
-    "wide": "\u6f22" * 300,
-    "long": "x" * 100000,
-}
-
-
-@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
-@pytest.mark.parametrize("width", [0, 40, 79, 132, 1000])
-def test_hostile_text_harms_no_terminal_and_no_layout(hostile: str, width: int) -> None:
-    errors = [{"subset": hostile, "reason": hostile}, hostile]
-    made = report.build(
-        {hostile: DOWN, "b": {**DOWN, "msg": hostile}, "c": node(restart=True, reason=hostile, errors=errors)}, NOW
-    )
-    lines = text(made, width)
-    for line in lines:
-        assert line.isprintable()
-        assert not {unicodedata.category(char) for char in line} & {"Mn", "Me"}
-        assert sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in line) <= max(width, 40)
-    assert len(lines) < 120
-    assert json.loads(report.dumps(made)) == made
-    assert report.dumps(made).isascii()
-    assert not set(report.dumps(made)) & set(map(chr, [*range(10), *range(11, 32), 127]))
-
-
-@pytest.mark.parametrize(
-    ("given", "shown"),
-    [
-        ("plain text, caf\u00e9", "plain text, caf\u00e9"),
-        ("\x1b[0m", "\\x1b[0m"),
-        ("a\nb\tc", "a\\nb\\tc"),
-        ("\u202e", "\\u202e"),
-        ("\udc9b", "\\udc9b"),
-        ("e\u0301", "e\\u0301"),
-    ],
-)
-def test_escape_shows_what_a_terminal_would_act_on(given: str, shown: str) -> None:
-    assert report.escape(given) == shown
-
-
 def test_one_hostile_host_costs_no_other() -> None:
     deep = nested(10000)
     hosts = built(a=node(), b=node(x=deep), c=node(errors="x", hugepages=[]))["hosts"]
@@ -326,13 +193,6 @@ def test_facts_in_another_order_make_the_same_file() -> None:
     turned = dict(reversed(facts.items()))
     made, other = (built(a={"ansible_facts": {"bulwark": each}}) for each in (facts, turned))
     assert report.dumps(made) == report.dumps(other)
-
-
-@pytest.mark.parametrize(("length", "shown"), [(400, "x" * 400), (401, "x" * 400 + "...")])
-def test_a_long_reason_is_cut_in_the_table_and_whole_in_the_report(length: int, shown: str) -> None:
-    made = built(a={"failed": True, "msg": "x" * length})
-    assert text(made, 1000)[1].split()[-1] == shown
-    assert made["hosts"]["a"]["reason"] == "x" * length
 
 
 def test_write_makes_folder_and_file_for_owner_and_group(tmp_path: Path) -> None:
