@@ -184,11 +184,15 @@ class Manifest:
             if old != {path: read(path) for path in paths}:
                 undo()
 
-        added = {path: {"before": _not_ours(old[path]), "by": self._by} for path in new}
+        added = {path: {"before": None if self._is_ours(kind, path) else old[path], "by": self._by} for path in new}
         self._write({**entries, kind: {**entries[kind], **added}})
         undos.push(", ".join(paths), undo_change)
         write()
         settle()
+
+    def _is_ours(self, kind: str, path: str) -> bool:
+        """Whether a file, or the one that a link leads to, is our own: so it is found where the manifest was lost."""
+        return kind != "kernel" and self._host.is_file(path) and (self._host.read(path) or "").startswith(HEADER)
 
     def _make_folder_of(self, path: str, undos: Undos) -> None:
         folder = path.rpartition("/")[0]
@@ -219,11 +223,6 @@ def _render(entries: Mapping[str, Mapping[str, Any]]) -> bytes | None:
     return (json.dumps({"schema": _SCHEMA, **entries}, indent=2, sort_keys=True) + "\n").encode()
 
 
-def _not_ours(before: Any) -> Any:
-    """What was there before us: no text of our own, which is found as such where the manifest was lost."""
-    return None if isinstance(before, dict) and before["text"].startswith(HEADER) else before
-
-
 def _is_before(kind: str, before: Any) -> bool:
     """Whether an entry holds what its kind does: a file {text, mode, uid, gid} or null, a symlink's target or null, a value."""
     if before is None:
@@ -233,7 +232,7 @@ def _is_before(kind: str, before: Any) -> bool:
     return (
         isinstance(before["text"], str)
         and re.fullmatch(r"[0-7]{4}", before["mode"]) is not None
-        and all(type(before[name]) is int for name in ("uid", "gid"))
+        and all(isinstance(before[name], int) for name in ("uid", "gid"))
     )
 
 

@@ -796,157 +796,46 @@ ansible_facts:
           description:
             - The kernel's settings that decide for Kubernetes, by the names of sysctl(8). V(null) where the kernel has none of that name.
             - Those that begin with C(net.) are of the network namespace that the module runs in.
+            - 'C(fs.aio-max-nr): Asynchronous I/O requests of the whole machine, which databases and QEMU use up.'
+            - 'C(fs.file-max): Open files of the whole machine.'
+            - 'C(fs.inotify.max_queued_events): Events that one inotify instance queues.'
+            - 'C(fs.inotify.max_user_instances): inotify instances of one user. Too few show as C(too many open files).'
+            - 'C(fs.inotify.max_user_watches): inotify watches of one user.'
+            - 'C(fs.nr_open): The most open files that a process may be allowed.'
+            - 'C(kernel.keys.root_maxbytes): Bytes of the keys of root. The kubelet wants 25000000.'
+            - 'C(kernel.keys.root_maxkeys): Keys of root. The kubelet wants 1000000.'
+            - 'C(kernel.panic): Seconds from a panic to the reboot, V(0) for none. The kubelet wants 10.'
+            - 'C(kernel.panic_on_oops): Whether an oops is a panic. The kubelet wants 1.'
+            - 'C(kernel.pid_max): The number of processes and threads of the whole machine.'
+            - 'C(kernel.sched_rt_runtime_us): How long real-time threads may run of each second. Real-time guests want -1.'
+            - 'C(kernel.threads-max): Threads of the whole machine.'
+            - 'C(net.bridge.bridge-nf-call-arptables): Whether arptables sees what a bridge forwards.'
+            - 'C(net.bridge.bridge-nf-call-ip6tables): Whether ip6tables sees what a bridge forwards.'
+            - 'C(net.bridge.bridge-nf-call-iptables): Whether iptables sees what a bridge forwards, which kube-proxy needs with bridged pods.'
+            - 'C(net.core.somaxconn): The longest queue of connections to accept.'
+            - 'C(net.ipv4.conf.all.forwarding): Whether IPv4 is forwarded by every link.'
+            - 'C(net.ipv4.conf.all.rp_filter): Whether packets whose answer would leave by another link are dropped, V(1) for yes and V(2) for loosely.'
+            - 'C(net.ipv4.ip_forward): Whether IPv4 is forwarded. Pods reach nothing without it.'
+            - 'C(net.ipv4.ip_local_port_range): The first and the last port of outgoing connections.'
+            - 'C(net.ipv4.neigh.default.gc_thresh1): Neighbours below which none is dropped.'
+            - 'C(net.ipv4.neigh.default.gc_thresh2): Neighbours above which old ones are dropped soon.'
+            - 'C(net.ipv4.neigh.default.gc_thresh3): The most neighbours of IPv4.'
+            - 'C(net.ipv6.conf.all.disable_ipv6): Whether IPv6 is switched off.'
+            - 'C(net.ipv6.conf.all.forwarding): Whether IPv6 is forwarded.'
+            - 'C(net.ipv6.neigh.default.gc_thresh3): The most neighbours of IPv6.'
+            - 'C(net.netfilter.nf_conntrack_buckets): Buckets of the table of connections.'
+            - 'C(net.netfilter.nf_conntrack_max): The most connections that are tracked.'
+            - 'C(net.netfilter.nf_conntrack_tcp_timeout_close_wait): Seconds that a half closed connection is tracked.'
+            - 'C(net.netfilter.nf_conntrack_tcp_timeout_established): Seconds that a silent connection is tracked.'
+            - 'C(user.max_user_namespaces): User namespaces of one user.'
+            - 'C(vm.max_map_count): Memory mappings of one process.'
+            - 'C(vm.min_free_kbytes): KiB of memory that the kernel keeps free.'
+            - 'C(vm.overcommit_memory): Whether memory is promised beyond what there is. The kubelet wants 1.'
+            - 'C(vm.panic_on_oom): Whether running out of memory is a panic. The kubelet wants 0.'
+            - 'C(vm.swappiness): How readily memory is swapped out.'
           returned: when asked for
           type: dict
           contains:
-            fs.aio-max-nr:
-              description: Asynchronous I/O requests of the whole machine, which databases and QEMU use up.
-              type: int
-              sample: 1048576
-            fs.file-max:
-              description: Open files of the whole machine.
-              type: int
-              sample: 9223372036854775807
-            fs.inotify.max_queued_events:
-              description: Events that one inotify instance queues.
-              type: int
-              sample: 16384
-            fs.inotify.max_user_instances:
-              description: inotify instances of one user. Too few show as C(too many open files).
-              type: int
-              sample: 8192
-            fs.inotify.max_user_watches:
-              description: inotify watches of one user.
-              type: int
-              sample: 524288
-            fs.nr_open:
-              description: The most open files that a process may be allowed.
-              type: int
-              sample: 1048576
-            kernel.keys.root_maxbytes:
-              description: Bytes of the keys of root. The kubelet wants 25000000.
-              type: int
-              sample: 25000000
-            kernel.keys.root_maxkeys:
-              description: Keys of root. The kubelet wants 1000000.
-              type: int
-              sample: 1000000
-            kernel.panic:
-              description: Seconds from a panic to the reboot, V(0) for none. The kubelet wants 10.
-              type: int
-              sample: 10
-            kernel.panic_on_oops:
-              description: Whether an oops is a panic. The kubelet wants 1.
-              type: int
-              sample: 1
-            kernel.pid_max:
-              description: The number of processes and threads of the whole machine.
-              type: int
-              sample: 4194304
-            kernel.sched_rt_runtime_us:
-              description: How long real-time threads may run of each second. Real-time guests want -1.
-              type: int
-              sample: 950000
-            kernel.threads-max:
-              description: Threads of the whole machine.
-              type: int
-              sample: 514563
-            net.bridge.bridge-nf-call-arptables:
-              description: Whether arptables sees what a bridge forwards.
-              type: int
-              sample: 1
-            net.bridge.bridge-nf-call-ip6tables:
-              description: Whether ip6tables sees what a bridge forwards.
-              type: int
-              sample: 1
-            net.bridge.bridge-nf-call-iptables:
-              description: Whether iptables sees what a bridge forwards, which kube-proxy needs with bridged pods.
-              type: int
-              sample: 1
-            net.core.somaxconn:
-              description: The longest queue of connections to accept.
-              type: int
-              sample: 4096
-            net.ipv4.conf.all.forwarding:
-              description: Whether IPv4 is forwarded by every link.
-              type: int
-              sample: 1
-            net.ipv4.conf.all.rp_filter:
-              description: Whether packets whose answer would leave by another link are dropped, V(1) for yes and V(2) for loosely.
-              type: int
-              sample: 0
-            net.ipv4.ip_forward:
-              description: Whether IPv4 is forwarded. Pods reach nothing without it.
-              type: int
-              sample: 1
-            net.ipv4.ip_local_port_range:
-              description: The first and the last port of outgoing connections.
-              type: str
-              sample: "32768 60999"
-            net.ipv4.neigh.default.gc_thresh1:
-              description: Neighbours below which none is dropped.
-              type: int
-              sample: 128
-            net.ipv4.neigh.default.gc_thresh2:
-              description: Neighbours above which old ones are dropped soon.
-              type: int
-              sample: 512
-            net.ipv4.neigh.default.gc_thresh3:
-              description: The most neighbours of IPv4.
-              type: int
-              sample: 1024
-            net.ipv6.conf.all.disable_ipv6:
-              description: Whether IPv6 is switched off.
-              type: int
-              sample: 0
-            net.ipv6.conf.all.forwarding:
-              description: Whether IPv6 is forwarded.
-              type: int
-              sample: 1
-            net.ipv6.neigh.default.gc_thresh3:
-              description: The most neighbours of IPv6.
-              type: int
-              sample: 1024
-            net.netfilter.nf_conntrack_buckets:
-              description: Buckets of the table of connections.
-              type: int
-              sample: 262144
-            net.netfilter.nf_conntrack_max:
-              description: The most connections that are tracked.
-              type: int
-              sample: 262144
-            net.netfilter.nf_conntrack_tcp_timeout_close_wait:
-              description: Seconds that a half closed connection is tracked.
-              type: int
-              sample: 3600
-            net.netfilter.nf_conntrack_tcp_timeout_established:
-              description: Seconds that a silent connection is tracked.
-              type: int
-              sample: 86400
-            user.max_user_namespaces:
-              description: User namespaces of one user.
-              type: int
-              sample: 257281
-            vm.max_map_count:
-              description: Memory mappings of one process.
-              type: int
-              sample: 262144
-            vm.min_free_kbytes:
-              description: KiB of memory that the kernel keeps free.
-              type: int
-              sample: 67584
-            vm.overcommit_memory:
-              description: Whether memory is promised beyond what there is. The kubelet wants 1.
-              type: int
-              sample: 1
-            vm.panic_on_oom:
-              description: Whether running out of memory is a panic. The kubelet wants 0.
-              type: int
-              sample: 0
-            vm.swappiness:
-              description: How readily memory is swapped out.
-              type: int
-              sample: 60
             reasons:
               description: Why a setting is V(null).
               type: list
@@ -960,6 +849,45 @@ ansible_facts:
                   description: Why it is not there.
                   type: str
                   sample: br_netfilter is not loaded
+          sample:
+            fs.aio-max-nr: 1048576
+            fs.file-max: 9223372036854775807
+            fs.inotify.max_queued_events: 16384
+            fs.inotify.max_user_instances: 8192
+            fs.inotify.max_user_watches: 524288
+            fs.nr_open: 1048576
+            kernel.keys.root_maxbytes: 25000000
+            kernel.keys.root_maxkeys: 1000000
+            kernel.panic: 10
+            kernel.panic_on_oops: 1
+            kernel.pid_max: 4194304
+            kernel.sched_rt_runtime_us: 950000
+            kernel.threads-max: 514563
+            net.bridge.bridge-nf-call-arptables: 1
+            net.bridge.bridge-nf-call-ip6tables: 1
+            net.bridge.bridge-nf-call-iptables: 1
+            net.core.somaxconn: 4096
+            net.ipv4.conf.all.forwarding: 1
+            net.ipv4.conf.all.rp_filter: 0
+            net.ipv4.ip_forward: 1
+            net.ipv4.ip_local_port_range: "32768 60999"
+            net.ipv4.neigh.default.gc_thresh1: 128
+            net.ipv4.neigh.default.gc_thresh2: 512
+            net.ipv4.neigh.default.gc_thresh3: 1024
+            net.ipv6.conf.all.disable_ipv6: 0
+            net.ipv6.conf.all.forwarding: 1
+            net.ipv6.neigh.default.gc_thresh3: 1024
+            net.netfilter.nf_conntrack_buckets: 262144
+            net.netfilter.nf_conntrack_max: 262144
+            net.netfilter.nf_conntrack_tcp_timeout_close_wait: 3600
+            net.netfilter.nf_conntrack_tcp_timeout_established: 86400
+            user.max_user_namespaces: 257281
+            vm.max_map_count: 262144
+            vm.min_free_kbytes: 67584
+            vm.overcommit_memory: 1
+            vm.panic_on_oom: 0
+            vm.swappiness: 60
+            reasons: []
         time_sync:
           description: Whether the clock is kept in step.
           returned: when asked for

@@ -117,6 +117,8 @@ DEFRAG = Path("/sys/kernel/mm/transparent_hugepage/defrag")
 @pytest.fixture
 def writable(site: Site, kernel: None) -> Iterator[Machine]:
     """A machine that may set the pages of this one, which are put back."""
+    if not (POOL.exists() and DEFRAG.exists()):
+        pytest.skip("hardware: this kernel has no hugepages of 2 MiB, or no transparent ones")
     pages, defrag = POOL.read_text(), DEFRAG.read_text().partition("[")[2].partition("]")[0]
     machine = site.machine("12", "writable", ["/sys/kernel/mm", "/sys/devices/system/node"])
     machine.start()

@@ -9,12 +9,12 @@ Capacity and free space are those of statvfs(3); the used bytes are the runtime'
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import runtime
-from ansible_collections.bulwark.node.plugins.module_utils.node.mounts import unescaped
+from ansible_collections.bulwark.node.plugins.module_utils.node.mounts import Mount, mounts
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 from ansible_collections.bulwark.node.plugins.module_utils.node.runtime import Runtime
 
@@ -32,14 +32,6 @@ _USUAL = (
 )
 
 
-class _Mount(NamedTuple):
-    """A line of /proc/self/mountinfo."""
-
-    path: str
-    fstype: str
-    device: str
-
-
 def facts(host: Host, request: Request = PASSIVE) -> list[dict[str, Any]]:
     """An entry for each folder of images, that of the current runtime first. Empty where there is none."""
     stores: dict[str, Runtime | None] = {}
@@ -48,13 +40,13 @@ def facts(host: Host, request: Request = PASSIVE) -> list[dict[str, Any]]:
             stores.setdefault(host.resolved(each.config.root), each)
     for path in _USUAL:
         stores.setdefault(host.resolved(path), None)
-    mounts = _mounts(host)
-    entries = (_entry(host, path, owner, mounts, request) for path, owner in stores.items())
+    mounted = mounts(host)
+    entries = (_entry(host, path, owner, mounted, request) for path, owner in stores.items())
     return [entry for entry in entries if entry]
 
 
 def _entry(
-    host: Host, path: str, owner: Runtime | None, mounts: list[_Mount], request: Request
+    host: Host, path: str, owner: Runtime | None, mounted: list[Mount], request: Request
 ) -> dict[str, Any] | None:
     """One folder, or None where there is no such folder."""
     if owner and owner.kind == "containerd" and owner.config.snapshotter:
@@ -64,7 +56,7 @@ def _entry(
     status = host.statvfs(path)
     if status is None:
         return None
-    mount = _mount_of(mounts, path)
+    mount = _mount_of(mounted, path)
     capacity, available = status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
     used, reason = _used(host, owner, request)
     return {
@@ -72,7 +64,7 @@ def _entry(
         "current": bool(owner and owner.current),
         "path": path,
         "mountpoint": mount.path if mount else None,
-        "device": mount.device if mount else None,
+        "device": mount.source if mount else None,
         "fstype": mount.fstype if mount else None,
         "capacity_bytes": capacity,
         "available_bytes": available,
@@ -86,20 +78,9 @@ def _entry(
     }
 
 
-def _mounts(host: Host) -> list[_Mount]:
-    """proc_pid_mountinfo(5): optional fields end with a lone dash; a blank, a newline and the like come as ``\\040``."""
-    found = []
-    for line in (host.read("/proc/self/mountinfo", 64 << 20) or "").split("\n"):
-        fields = [unescaped(field) for field in line.split(" ")]
-        dash = fields.index("-") if "-" in fields else len(fields)
-        if len(fields) > dash + 2:
-            found.append(_Mount(fields[4], fields[dash + 1], fields[dash + 2]))
-    return found
-
-
-def _mount_of(mounts: list[_Mount], path: str) -> _Mount | None:
+def _mount_of(mounted: list[Mount], path: str) -> Mount | None:
     """The longest mount point above the path; of several at one place the last, which covers the others."""
-    above = [mount for mount in mounts if f"{path}/".startswith(mount.path.rstrip("/") + "/")]
+    above = [mount for mount in mounted if f"{path}/".startswith(mount.path.rstrip("/") + "/")]
     return max(reversed(above), key=lambda mount: len(mount.path), default=None)
 
 

@@ -70,8 +70,8 @@ def _try(host: Host, name: str, tool: str) -> dict[str, Any]:
         chain = f"add chain ip bulwark c {{ type {kind} hook prerouting priority 0; }}"
         command = ["nft", f"add table ip bulwark; {chain}; add rule ip bulwark c {rule}"]
     else:
-        # Its lock is a file that all namespaces share, and that would stay.
-        command = ["env", "XTABLES_LOCKFILE=/dev/null", "iptables", "-w", *_IPTABLES[name].split()]
+        # Its lock is a file that all namespaces share, and that would stay; whoever holds it could hold us.
+        command = ["env", "XTABLES_LOCKFILE=/dev/null", "iptables", "-w", "5", *_IPTABLES[name].split()]
     detail = _refusal(host, [*_NAMESPACE, *command])
     return {"name": name, "tool": tool, "works": detail is None, "detail": detail}
 

@@ -276,6 +276,8 @@ def _processor(
             yield _check(name, "pass", f"{lacks}, and yet KVM made a virtual machine", *PROFILES)
         elif "api" in trial.proven:
             yield _check(name, "warn", f"{lacks}, and yet KVM answers: set probe to active", *PROFILES)
+        elif trial.verdict == "unproven":
+            yield _check(name, "unknown", f"{lacks}, and yet the kernel has KVM, which we may not ask", *PROFILES)
         else:
             yield _check(name, "fail", f"{lacks}: guests can only be emulated", *PROFILES)
     yield _firmware_lock(host, bool(x86), rows.get("vendor_id", ""), module)

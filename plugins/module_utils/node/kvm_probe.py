@@ -106,7 +106,7 @@ def _child(kvm: int, writer: int, x86: bool) -> None:
         hint = ": another hypervisor holds the CPU's virtualization" if error.errno == errno.EBUSY else ""
         os.write(writer, f"!{code} ({os.strerror(error.errno or 0)}){hint}\n".encode())
     except Exception as error:  # noqa: BLE001 - whatever it is, our parent is told of it
-        os.write(writer, f"!{type(error).__name__}: {error}".split("\n")[0].encode() + b"\n")
+        os.write(writer, f"!{type(error).__name__}: {error}".partition("\n")[0].encode() + b"\n")
     finally:
         os._exit(0)
 

@@ -30,12 +30,16 @@ _BY_NETPLAN = re.compile(r"^NETWORK_FILE=/run/systemd/network/(?:[0-9]+-)?netpla
 
 @dataclass(frozen=True)
 class Managers:
-    """The managers' state. ``ifupdown`` are the names that it has brought up, ``netplan`` what netplan wrote for NetworkManager."""
+    """The managers' state. ``ifupdown`` are the names that it has brought up, ``netplan`` what netplan wrote for NetworkManager.
+
+    ``hidden`` says why the latter may not be read.
+    """
 
     host: Host
     foreign: bool
     ifupdown: frozenset[str]
     netplan: tuple[str, ...]
+    hidden: HostError | None
 
     def of(self, index: int, name: str) -> tuple[str | None, str | None]:
         """(manager, None), or (None, why that cannot be told)."""
@@ -63,6 +67,8 @@ class Managers:
         state = self.host.read(f"{_NETWORKMANAGER}/{index}", 1 << 20) or ""
         if not re.search(r"^managed=true$", state, re.MULTILINE):
             return None
+        if self.hidden:
+            raise self.hidden
         # Older netplan wrote no uuid.
         keys = {f"interface-name={name}", *re.findall(r"^connection-(uuid=.+)$", state, re.MULTILINE)}
         if any(keys.intersection(profile.split("\n")) for profile in self.netplan):
@@ -72,7 +78,13 @@ class Managers:
 
 def observe(host: Host) -> Managers:
     """Read what is kept for all links in one file."""
-    return Managers(host, netns.foreign(host), frozenset(_ifupdown(host)), tuple(_netplan(host)))
+    profiles: list[str] = []
+    hidden = None
+    try:
+        profiles = _netplan(host)
+    except HostError as error:
+        hidden = error  # for root's eyes
+    return Managers(host, netns.foreign(host), frozenset(_ifupdown(host)), tuple(profiles), hidden)
 
 
 def _ifupdown(host: Host) -> set[str]:

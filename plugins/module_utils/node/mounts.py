@@ -36,4 +36,7 @@ def mounts(host: Host) -> list[Mount]:
 
 def unescaped(field: str) -> str:
     """A field of /proc/mounts or /proc/swaps, where the kernel writes space, tab, newline and backslash as ``\\040``."""
+    # A node has thousands of mounts, and hardly one with an escape.
+    if "\\" not in field:
+        return field
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), field)

@@ -67,7 +67,8 @@ def _functions(host: Host, address: str) -> list[dict[str, Any]]:
     total = host.integer(f"{folder}/sriov_totalvfs")
     if total is None:
         return []
-    count = host.integer(f"{folder}/sriov_numvfs") or 0
-    links = (host.link_target(f"{folder}/virtfn{number}") for number in range(min(count, total)))
+    # Not sriov_numvfs: since 5.12 that waits, and nothing can end it, while the driver adds or removes them.
+    numbers = sorted(int(name[6:]) for name in host.names(folder) if re.fullmatch(r"virtfn[0-9]{1,5}", name))
+    links = (host.link_target(f"{folder}/virtfn{number}") for number in numbers)
     vfs = [posixpath.basename(link) for link in links if link]
-    return [{"address": address, "totalvfs": total, "numvfs": count, "vfs": vfs}]
+    return [{"address": address, "totalvfs": total, "numvfs": len(vfs), "vfs": vfs}]

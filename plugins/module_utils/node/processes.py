@@ -13,7 +13,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
+from ansible_collections.bulwark.node.plugins.module_utils.node.mounts import mounts
 
 __all__ = ["Process", "named", "unit_of_cgroup"]
 
@@ -81,15 +83,27 @@ class Process:
 
 
 def named(host: Host, names: Collection[str]) -> list[Process]:
-    """The processes of these names, in the order of their numbers. A longer name means one that the kernel cut."""
+    """The processes of these names, in the order of their numbers. A longer name means one that the kernel cut.
+
+    Raises HostError where /proc hides those of others from us: what is not seen there may run all the same.
+    """
     wanted = {_cut(name) for name in names}
     found = []
-    for number in host.names("/proc"):
+    numbers = host.names("/proc")
+    if "1" not in numbers and _hides(host):
+        raise HostError("/proc", "hides the processes of other users (hidepid): become root")
+    for number in numbers:
         if number.isdecimal() and number.isascii():
             name = (host.read(f"/proc/{number}/comm") or "").removesuffix("\n")
             if name in wanted:
                 found.append(Process(host, int(number), name))
     return sorted(found, key=lambda process: process.pid)
+
+
+def _hides(host: Host) -> bool:
+    """Whether /proc is mounted so: proc(5)."""
+    options = [option for mount in mounts(host) if mount.path == "/proc" for option in mount.options]
+    return any(re.fullmatch(r"hidepid=(?:2|4|invisible|ptraceable)", option) for option in options)
 
 
 def unit_of_cgroup(path: str) -> str | None:

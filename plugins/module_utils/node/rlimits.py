@@ -114,10 +114,12 @@ def _processes(host: Host, further: Sequence[str], defaults: Mapping[str, Config
     files, init = UnitFiles(host), _limits(host, 1)
     listed: list[dict[str, Any]] = []
     for process in found:
+        if len(listed) == _LISTED:
+            break
         if (process.parent, process.name) in known or not (process.name not in _DAEMONS or process.is_system):
             continue
         limits = _limits(host, process.pid)
-        if limits and len(listed) < _LISTED:
+        if limits:
             wanted: Mapping[str, Configured] = {}
             # systemd gives limits to what it starts: not to scopes, nor to what a user's own manager starts.
             if process.unit and process.unit.endswith(".service") and not process.unit.startswith("user@"):

@@ -189,9 +189,10 @@ def _config(host: Host, kind: str, process: Process | None, socket: str = "") ->
 
 
 def _containerd(host: Host, process: Process | None, files: list[str]) -> RuntimeConfig:
-    """The file and what it imports. Containerd 1 replaces a plugin's whole section by an imported one, containerd 2 merges
+    """The file and what it imports.
 
-    them: where that makes a difference and the version is not told by the files, a value is None.
+    Containerd 1 replaces a plugin's whole section by an imported one, containerd 2 merges them: where that makes a
+    difference and the version is not told by the files, a value is None.
     """
     given = _option(process, "-c", "--config")
     layers = _imports(host, given or _CONTAINERD, files)

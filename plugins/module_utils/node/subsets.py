@@ -88,7 +88,7 @@ def _gatherer(name: str) -> Callable[[Host, Request], Any]:
     elif name == "cgroups":
         from ansible_collections.bulwark.node.plugins.module_utils.node.cgroups import facts
     else:
-        from ansible_collections.bulwark.node.plugins.module_utils.node.transparent_hugepages import facts
+        from ansible_collections.bulwark.node.plugins.module_utils.node.thp import facts
     return facts
 
 

@@ -1,16 +1,12 @@
 # Copyright (c) 2026, the bulwark.node authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Transparent hugepages: what the kernel says, and how it is set. One file: the facts are the attributes that we set.
-
-Source: admin-guide/mm/transhuge.rst. There is no sysctl: it is persisted by tmpfiles.d(5), and so under systemd alone.
-"""
+"""Transparent hugepages: how they are set. There is no sysctl: it is persisted by tmpfiles.d(5), and so under systemd alone."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,24 +15,12 @@ from ansible_collections.bulwark.node.plugins.module_utils.dropin import TMPFILE
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, HostError, OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manifest
-from ansible_collections.bulwark.node.plugins.module_utils.node import tuned
-from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
+from ansible_collections.bulwark.node.plugins.module_utils.node import thp, tuned
 from ansible_collections.bulwark.node.plugins.module_utils.node.system import has_systemd
-from ansible_collections.bulwark.node.plugins.module_utils.units import bracketed, format_size, size_option
+from ansible_collections.bulwark.node.plugins.module_utils.node.thp import ROOT
+from ansible_collections.bulwark.node.plugins.module_utils.units import format_size, size_option
 
-__all__ = ["ARGUMENT_SPEC", "TransparentHugepages", "facts"]
-
-_POLICIES = ("enabled", "defrag", "shmem_enabled")
-_SIZE_POLICIES = ("enabled", "shmem_enabled")
-_KHUGEPAGED = (
-    "defrag",
-    "pages_to_scan",
-    "scan_sleep_millisecs",
-    "alloc_sleep_millisecs",
-    "max_ptes_none",
-    "max_ptes_swap",
-    "max_ptes_shared",
-)
+__all__ = ["ARGUMENT_SPEC", "TransparentHugepages"]
 
 _UINT_MAX = (1 << 32) - 1
 _BOUNDS = {"defrag": (0, 1), "pages_to_scan": (1, _UINT_MAX)}
@@ -45,7 +29,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "enabled": {"type": "str", "choices": ["always", "madvise", "never"]},
     "defrag": {"type": "str", "choices": ["always", "defer", "defer+madvise", "madvise", "never"]},
     "shmem_enabled": {"type": "str", "choices": ["always", "within_size", "advise", "never", "deny", "force"]},
-    "khugepaged": {"type": "dict", "options": {name: {"type": "int"} for name in _KHUGEPAGED}},
+    "khugepaged": {"type": "dict", "options": {name: {"type": "int"} for name in thp.KHUGEPAGED}},
     "sizes": {
         "type": "list",
         "elements": "dict",
@@ -59,13 +43,11 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 
-ROOT = "/sys/kernel/mm/transparent_hugepage"
 _TUNED = {
     ("vm", f"{option}{suffix}"): f"{ROOT}/{attribute}"
     for option in ("transparent_hugepage", "transparent_hugepages")
     for suffix, attribute in (("", "enabled"), (".defrag", "defrag"))
 }
-_SIZE = re.compile(rf"{ROOT}/hugepages-([0-9]+)kB/(\w+)")
 _FORCE = "beside force in shmem_enabled no size but that of a hugepage may inherit"
 _TMPFILES_PATH = "/etc/tmpfiles.d/10-bulwark-transparent-hugepages.conf"
 
@@ -105,16 +87,11 @@ class State:
 
     def facts(self) -> dict[str, Any]:
         """The subset ``transparent_hugepages`` of the facts."""
-        return _facts(self.attributes)
+        return thp.shape(self.attributes)
 
     def files(self) -> Mapping[str, str | None]:
         """Our drop-in file."""
         return {self.persisted.path: self.persisted.text}
-
-
-def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
-    """The subset ``transparent_hugepages``."""
-    return _facts({path: value for path, value, dummy in _attributes(host)})
 
 
 class TransparentHugepages:
@@ -129,7 +106,7 @@ class TransparentHugepages:
     def desired(self, params: Params) -> Desired:
         """The attributes that the options name; raises OptionError."""
         present = params["state"] == "present"
-        attributes = {f"{ROOT}/{name}": Wanted(name, params[name]) for name in _POLICIES if params[name] is not None}
+        attributes = {f"{ROOT}/{name}": Wanted(name, params[name]) for name in thp.POLICIES if params[name] is not None}
         for name, value in (params["khugepaged"] or {}).items():
             if value is not None:
                 low, high = _BOUNDS.get(name, (0, _UINT_MAX))
@@ -148,7 +125,7 @@ class TransparentHugepages:
     def observe(self, desired: Desired) -> State:
         """The attributes and our file; nothing is forked."""
         host = self._host
-        rows = list(_attributes(host))
+        rows = list(thp.attributes(host))
         persisted = TMPFILES.observe(host, _TMPFILES_PATH, [row[0] for row in rows])
         keys = {**{("sysfs", row[0]): row[0] for row in rows}, **_TUNED}
         pmd_size = host.integer(f"{ROOT}/hpage_pmd_size")
@@ -238,51 +215,10 @@ class TransparentHugepages:
         return Verdict(unmet=unmet, warnings=tuple(warnings), failed=bool(unmet))
 
 
-def _facts(attributes: Mapping[str, str]) -> dict[str, Any]:
-    sizes: dict[int, dict[str, str]] = {}
-    for path, value in attributes.items():
-        match = _SIZE.fullmatch(path)
-        if match:
-            sizes.setdefault(int(match.group(1)) * 1024, {})[match.group(2)] = value
-    prefix = f"{ROOT}/khugepaged/"
-    return {
-        **{name: attributes.get(f"{ROOT}/{name}") for name in _POLICIES},
-        "khugepaged": {
-            path[len(prefix) :]: int(value) for path, value in sorted(attributes.items()) if path.startswith(prefix)
-        },
-        "sizes": [
-            {"size": format_size(size), "size_bytes": size, **{name: values.get(name) for name in _SIZE_POLICIES}}
-            for size, values in sorted(sizes.items())
-        ],
-        "reason": None if f"{ROOT}/enabled" in attributes else "this kernel has no transparent hugepages",
-    }
-
-
-def _attributes(host: Host) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """(path, value, the words that the kernel offers) of each attribute that is there and can be set."""
-    paths = [f"{ROOT}/{name}" for name in _POLICIES]
-    paths += [f"{ROOT}/khugepaged/{name}" for name in _KHUGEPAGED]
-    paths += [
-        f"{ROOT}/{name}/{policy}"
-        for name in host.names(ROOT)
-        if re.fullmatch(r"hugepages-[0-9]{1,12}kB", name)
-        for policy in _SIZE_POLICIES
-    ]
-    for path in paths:
-        text = host.read(path)
-        if text is None:
-            continue
-        chosen = bracketed(text)
-        if chosen:
-            yield path, *chosen
-        elif re.fullmatch(r"\s*[0-9]{1,20}\s*", text, re.ASCII):
-            yield path, text.strip(), ()
-
-
 def _missing(state: State, path: str, wanted: Wanted) -> OptionError:
     """Why an attribute is not there: its size is none of this kernel's, or the kernel has no such setting."""
-    size = _SIZE.fullmatch(path)
-    offered = {int(match.group(1)) * 1024 for match in map(_SIZE.fullmatch, state.attributes) if match}
+    size = thp.SIZE.fullmatch(path)
+    offered = {int(match.group(1)) * 1024 for match in map(thp.SIZE.fullmatch, state.attributes) if match}
     if size is None or int(size.group(1)) * 1024 in offered:
         return OptionError(wanted.option, wanted.value, f"nothing: this kernel has no {path}")
     sizes = ", ".join(map(format_size, sorted(offered))) or "none"
@@ -295,7 +231,7 @@ def _check_force(after: State, desired: Desired) -> None:
     if after.attributes.get(f"{ROOT}/shmem_enabled") != "force":
         return
     for path, value in sorted(after.attributes.items()):
-        size = _SIZE.fullmatch(path)
+        size = thp.SIZE.fullmatch(path)
         if size and size.group(2) == "shmem_enabled" and value == "inherit":
             found = int(size.group(1)) * 1024
             named = desired.attributes.get(path) or desired.attributes.get(f"{ROOT}/shmem_enabled")
@@ -306,7 +242,7 @@ def _check_force(after: State, desired: Desired) -> None:
 def _add_size(option: str, entry: Mapping[str, Any], attributes: dict[str, Wanted]) -> None:
     size = size_option(f"{option}.size", entry["size"])
     named = False
-    for name in _SIZE_POLICIES:
+    for name in thp.SIZE_POLICIES:
         if entry[name] is not None:
             named = True
             path = f"{ROOT}/hugepages-{size // 1024}kB/{name}"

@@ -477,3 +477,11 @@ def test_only_what_begins_as_ours_is_replaced(manifest: Manifest, before: str) -
             manifest.check([change])
     else:
         manifest.check([change])
+
+
+def test_a_link_to_a_file_of_our_own_is_nothing_that_was_there_before_us(tree: Path, manifest: Manifest) -> None:
+    (tree / "etc/x.d").mkdir()
+    (tree / "etc/target").write_text(f"{HEADER}.\n")
+    (tree / LINK[1:]).symlink_to("../target")
+    manifest.link(LINK, None, Undos())
+    assert manifest.entries()["links"] == {}

@@ -59,6 +59,9 @@ def test_active_tries_each_rule_in_a_namespace_of_its_own(machine: Machine) -> N
     assert all(command[:3] == ["unshare", "--net", "--"] for command in commands)
     # The lock of iptables is a file of the whole machine.
     assert all("XTABLES_LOCKFILE=/dev/null" in command for command in commands if "iptables" in command)
+    # Whoever holds it does not hold us.
+    waits = [command[command.index("-w") + 1] for command in commands if "iptables" in command]
+    assert waits == ["5"] * 3
 
 
 def _refuse(words: tuple[str, ...]) -> Callable[[list[str]], Completed]:

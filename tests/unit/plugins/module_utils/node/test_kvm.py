@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import kvm, kvm_probe
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import Request
@@ -327,6 +328,22 @@ def test_a_device_that_is_refused_to_us_says_nothing_of_qemu(
     assert (facts["verdict"], facts["proven"]) == (verdict, [])
     assert facts["reasons"][0]["detail"].startswith(f"/dev/kvm: cannot open: {code}")
     assert statuses(facts)["kvm_access"] == access
+
+
+def test_a_cpu_without_flags_is_no_verdict_where_kvm_may_not_be_asked(on: On, answers: Answers) -> None:
+    answers()
+    host = on("debian12-hybrid", "x86_64")
+
+    def refuse(path: str, flags: int = os.O_RDONLY) -> int | None:
+        if path == "/dev/kvm":
+            raise HostError(path, "cannot open: EACCES (Permission denied)", "EACCES")
+        return type(host).open(host, path, flags)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(host, "open", refuse)
+        facts = kvm.facts(host, ACTIVE)
+    assert facts["verdict"] == verdicts(facts)["qemu"] == "unproven"
+    assert statuses(facts)["hardware_virtualization"] == "unknown"
 
 
 def test_a_machine_without_kvm_says_what_the_cpu_lacks(on: On, answers: Answers) -> None:

@@ -101,6 +101,21 @@ def test_a_hostile_name_is_nobodys(tree: Path, name: str) -> None:
     assert manager(tree, {"/run/network/ifstate": "lo=lo\neth0=eth0", NM: nm("false")}, name) == (None, NONE)
 
 
+def test_profiles_for_root_s_eyes_hide_netplan_alone(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Host.read
+
+    def refuse(host: Host, path: str, limit: int = 4096) -> str | None:
+        if path.startswith(PROFILES):
+            raise HostError(path, "cannot read: EACCES (Permission denied)", "EACCES")
+        return real(host, path, limit)
+
+    monkeypatch.setattr(Host, "read", refuse)
+    profile = f"{PROFILES}/netplan-eth0.nmconnection"
+    reason = f"manager: {profile}: cannot read: EACCES (Permission denied)"
+    assert manager(tree, {NM: nm("true"), profile: ""}) == (None, reason)
+    assert manager(tree, {NM: nm("false"), NETWORKD: state("configured")}) == ("systemd-networkd", None)
+
+
 def test_state_that_may_not_be_read_is_no_error(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Host.read
 

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import pytest
 
+from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.node import processes
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import Machine
 
@@ -30,6 +32,18 @@ def test_processes_come_in_the_order_of_their_numbers(machine: Machine) -> None:
 def test_a_longer_name_is_the_one_that_the_kernel_cut(machine: Machine) -> None:
     tree = machine("no-hugepages", files(7, "qemu-system-x86"))
     assert [process.name for process in processes.named(tree, ["qemu-system-x86_64"])] == ["qemu-system-x86"]
+
+
+@pytest.mark.parametrize("options", ["rw,hidepid=invisible", "rw,nosuid,hidepid=2,gid=4", "rw,hidepid=ptraceable"])
+def test_hidden_processes_are_an_error_not_their_absence(machine: Machine, options: str) -> None:
+    mounts = {"/proc/mounts": f"proc /proc proc {options} 0 0"}
+    hidden = machine("no-hugepages", {**mounts, **files(7, "sshd")})
+    shutil.rmtree(f"{hidden.root}/proc/1", ignore_errors=True)
+    with pytest.raises(HostError, match="hidepid"):
+        processes.named(hidden, ["kubelet"])
+    # Who sees the first one sees all: root, and the group that is let in.
+    seen = machine("no-hugepages", {**mounts, **files(1, "systemd")})
+    assert processes.named(seen, ["kubelet"]) == []
 
 
 def test_a_process_tells_of_itself(machine: Machine) -> None:

@@ -19,7 +19,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.errors import (
     OwnerError,
     UnmetError,
 )
-from ansible_collections.bulwark.node.plugins.module_utils.node import transparent_hugepages as thp
+from ansible_collections.bulwark.node.plugins.module_utils.node import thp
 from ansible_collections.bulwark.node.plugins.module_utils.node.transparent_hugepages import TransparentHugepages
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import (
     MANIFEST,
