@@ -1135,7 +1135,7 @@ ansible_facts:
                   type: bool
                   sample: true
                 snapshotter:
-                  description: What keeps the layers of images, by the runtime's own name, such as the snapshotter or the storage driver.
+                  description: What keeps the layers of images, by the runtime's own name. V(null) where Docker chooses it itself.
                   type: str
                   sample: overlayfs
                 root:
@@ -1586,7 +1586,7 @@ ansible_facts:
               type: dict
               contains:
                 present:
-                  description: Whether there is one. V(null) where that cannot be told.
+                  description: Whether there is one where the kubelet or kind puts it by default. V(null) where that cannot be told.
                   type: bool
                   sample: true
                 path:

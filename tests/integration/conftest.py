@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -55,6 +56,26 @@ class Ran:
 
 
 Module = Callable[..., Ran]
+
+
+def tool(name: str) -> str:
+    """The path of a program of this machine; without it the test is skipped."""
+    path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if path is None:
+        pytest.skip(f"there is no {name} here (bindep.txt names its package)")
+    return path
+
+
+def facts_over_ssh(machine: Machine, subset: str) -> Any:
+    """One subset of a machine's facts."""
+    inventory = machine.site.folder / "facts.ini"
+    inventory.write_text(f"{machine.inventory()}\n")
+    ansible = [str(Path(sys.executable).parent / "ansible"), machine.name, "-i", str(inventory)]
+    options = ["-m", "bulwark.node.node_facts", "-a", json.dumps({"gather_subset": [subset]})]
+    done = subprocess.run([*ansible, *options], capture_output=True, text=True, timeout=120, check=True)
+    facts = json.JSONDecoder().raw_decode(done.stdout.partition(" => ")[2])[0]["ansible_facts"]["bulwark"]
+    assert facts["errors"] == []
+    return facts[subset]
 
 
 @pytest.fixture

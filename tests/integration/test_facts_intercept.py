@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Module, snapshot
+from .conftest import Module, snapshot, tool
 
 NAMES = ("redirect", "tproxy", "socket_match")
 # What the kernel says that iptables can use here, by the subset's names.
@@ -30,13 +29,6 @@ CHANGES = (
     "mkdir,mkdirat,mknod,mknodat,rename,renameat2,unlink,unlinkat,link,linkat,symlink,symlinkat,chmod,fchmodat,chown,"
     "fchownat,setxattr,sethostname,bpf,ptrace,kill,reboot"
 )
-
-
-def tool(name: str) -> str:
-    path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    if path is None:
-        pytest.skip(f"there is no {name} here (bindep.txt names its package)")
-    return path
 
 
 def said(*command: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import pytest
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import kvm
 
-from .conftest import Module
+from .conftest import Module, tool
 
 KVM = Path("/dev/kvm")
 REGISTERED = Path("/sys/class/misc/kvm")
@@ -54,13 +53,6 @@ def gathered(module: Module, probe: str) -> dict[str, Any]:
     assert facts["errors"] == []
     kvm_facts: dict[str, Any] = facts["kvm"]
     return kvm_facts
-
-
-def tool(name: str) -> str:
-    path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    if path is None:
-        pytest.skip(f"there is no {name} here (bindep.txt names its package)")
-    return path
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:

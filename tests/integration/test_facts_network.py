@@ -8,9 +8,9 @@ Links, bridges and routes are made in a network namespace that is thrown away.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.bulwark.node.tests.hosts.machine import Machine
+from ansible_collections.bulwark.node.tests.hosts.machine import Machine, until
 
-from .conftest import Module
+from .conftest import Module, facts_over_ssh, tool
 
 CALI = "cali0ef24b1a2c9"
 # What the kernel takes for a name: all but "/", ":" and white space.
@@ -36,13 +36,6 @@ from ansible_collections.bulwark.node.plugins.module_utils.node import conntrack
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import Request
 print(json.dumps([conntrack._from_proc(Host()), conntrack._from_netlink(Host(), Request(active=True))]))
 """
-
-
-def tool(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"there is no {name} here (bindep.txt names its package)")
-    return found
 
 
 @dataclass(frozen=True)
@@ -295,8 +288,12 @@ def theirs(namespace: Namespace) -> dict[str, int]:
 
 
 @pytest.fixture
-def limit(kernel: None) -> Iterator[Path]:
+def limit(namespace: Namespace) -> Iterator[Path]:
     """The limit of all namespaces, which is put back. New connections are dropped while it is low."""
+    tool("conntrack")
+    tool("iptables")
+    # It is there once the kernel tracks connections at all.
+    namespace.run("iptables", "-A", "OUTPUT", "-m", "conntrack", "--ctstate", "NEW", "-j", "ACCEPT")
     path = Path("/proc/sys/net/netfilter/nf_conntrack_max")
     if not path.exists():
         pytest.skip("hardware: this kernel tracks no connections")
@@ -306,9 +303,6 @@ def limit(kernel: None) -> Iterator[Path]:
 
 
 def test_conntrack_loses_what_the_tool_says_it_lost(module: Module, namespace: Namespace, limit: Path) -> None:
-    tool("conntrack")
-    tool("iptables")
-    namespace.run("iptables", "-A", "OUTPUT", "-m", "conntrack", "--ctstate", "NEW", "-j", "ACCEPT")
     send = (
         "import socket\ns = socket.socket(type=socket.SOCK_DGRAM)\n"
         "for port in range(2000, 2100):\n"
@@ -337,21 +331,15 @@ def test_conntrack_loses_what_the_tool_says_it_lost(module: Module, namespace: N
 
 
 def test_links_of_networkd_have_it_as_manager(machines: dict[str, Machine]) -> None:
+    def told(machine: Machine) -> dict[str, str | None]:
+        rows = map(str.split, machine.run("networkctl", "--no-legend", "--no-pager", "list").stdout.splitlines())
+        return {row[1]: "systemd-networkd" if row[4] == "configured" else None for row in rows}
+
+    def is_configured(machine: Machine) -> bool:
+        return "systemd-networkd" in told(machine).values()
+
     for machine in machines.values():
-        rows = [
-            line.split() for line in machine.run("networkctl", "--no-legend", "--no-pager", "list").stdout.splitlines()
-        ]
-        expected = {row[1]: "systemd-networkd" if row[4] == "configured" else None for row in rows}
-        assert "systemd-networkd" in expected.values()
-        command = ["ansible", machine.name, "-i", f"{machine.site.folder}/links.ini", "-m", "bulwark.node.node_facts"]
-        Path(machine.site.folder, "links.ini").write_text(f"{machine.inventory()}\n")
-        done = subprocess.run(
-            [str(Path(sys.executable).parent / command[0]), *command[1:], "-a", '{"gather_subset": ["links"]}'],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
-        answer = json.JSONDecoder().raw_decode(done.stdout.partition(" => ")[2])[0]
-        links = answer["ansible_facts"]["bulwark"]["links"]
-        assert {link["name"]: link["manager"] for link in links} == expected
+        # A moment after the boot it is still at it.
+        assert until(functools.partial(is_configured, machine), timeout=20)
+        expected = told(machine)
+        assert {link["name"]: link["manager"] for link in facts_over_ssh(machine, "links")} == expected

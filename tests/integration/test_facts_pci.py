@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import Module
+from .conftest import Module, tool
 
 DEVICES = Path("/sys/bus/pci/devices")
 
@@ -31,9 +30,7 @@ def pci(module: Module) -> dict[str, Any]:
 
 
 def test_devices_are_those_of_lspci(pci: dict[str, Any]) -> None:
-    lspci = shutil.which("lspci")
-    if lspci is None:
-        pytest.skip("there is no lspci here (bindep.txt names its package)")
+    lspci = tool("lspci")
     done = subprocess.run([lspci, "-D", "-vmm", "-n", "-k"], capture_output=True, text=True, timeout=60, check=True)
     rows = [
         dict(line.split(":\t", 1) for line in block.splitlines() if ":\t" in line)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import rlimits
 from ansible_collections.bulwark.node.plugins.module_utils.node.unit_files import UnitFiles, manager_settings
 
-from .conftest import Module
+from .conftest import Module, tool
 
 SYSTEMD = Path("/lib/systemd/systemd")
 NOBODY = "65534"
@@ -50,15 +49,14 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_process_has_the_limits_that_prlimit_shows(module: Module, sleeper: subprocess.Popen[bytes]) -> None:
-    if shutil.which("prlimit") is None:
-        pytest.skip("there is no prlimit here (bindep.txt names its package)")
+    prlimit = tool("prlimit")
     options = {"gather_subset": ["rlimits"], "rlimits_of": ["a) \n\x1b[31m{x"]}
     facts = module("node_facts", options)["ansible_facts"]["bulwark"]
     assert facts["errors"] == []
     (mine,) = (process for process in facts["rlimits"]["processes"] if process["pid"] == sleeper.pid)
     assert mine["name"] == "a) \n\x1b[31m{x"
     shown = subprocess.run(
-        ["prlimit", "--pid", str(sleeper.pid), "--raw", "--noheadings", "-o", "RESOURCE,SOFT,HARD"],
+        [prlimit, "--pid", str(sleeper.pid), "--raw", "--noheadings", "-o", "RESOURCE,SOFT,HARD"],
         capture_output=True,
         text=True,
         timeout=60,
@@ -84,7 +82,7 @@ def test_the_ceilings_are_those_of_sysctl(module: Module) -> None:
 
 
 def sysctl(name: str) -> str:
-    return subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, timeout=60, check=True).stdout
+    return subprocess.run([tool("sysctl"), "-n", name], capture_output=True, text=True, timeout=60, check=True).stdout
 
 
 def some_text(dice: random.Random, section: str, prefix: str) -> str:

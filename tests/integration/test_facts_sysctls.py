@@ -5,18 +5,13 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 
-import pytest
-
-from .conftest import Module
+from .conftest import Module, tool
 
 
 def test_settings_are_those_of_sysctl(module: Module) -> None:
-    sysctl = shutil.which("sysctl")
-    if sysctl is None:
-        pytest.skip("there is no sysctl here (bindep.txt names its package)")
+    sysctl = tool("sysctl")
     facts = module("node_facts", {"gather_subset": ["sysctls"]})["ansible_facts"]["bulwark"]
     assert facts["errors"] == []
     found = facts["sysctls"]

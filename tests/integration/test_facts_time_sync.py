@@ -5,25 +5,16 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
 import subprocess
-import sys
-from pathlib import Path
-from typing import Any
-
-import pytest
 
 from ansible_collections.bulwark.node.tests.hosts.machine import Machine
 
-from .conftest import Module
+from .conftest import Module, facts_over_ssh, tool
 
 
 def test_the_clock_is_what_adjtimex_says(module: Module) -> None:
-    busybox = shutil.which("busybox")
-    if busybox is None:
-        pytest.skip("there is no busybox here (bindep.txt names its package)")
+    busybox = tool("busybox")
     facts = module("node_facts", {"gather_subset": ["time_sync"]})["ansible_facts"]["bulwark"]
     assert facts["errors"] == []
     found = facts["time_sync"]
@@ -47,18 +38,7 @@ def test_the_clock_is_what_adjtimex_says(module: Module) -> None:
 def test_machines_say_what_timedatectl_says(machines: dict[str, Machine]) -> None:
     for machine in machines.values():
         said = machine.run("timedatectl", "show", "--property=NTPSynchronized", "--value").stdout.strip()
-        inventory = Path(machine.site.folder, "time.ini")
-        inventory.write_text(f"{machine.inventory()}\n")
-        command = [str(Path(sys.executable).parent / "ansible"), machine.name, "-i", str(inventory)]
-        done = subprocess.run(
-            [*command, "-m", "bulwark.node.node_facts", "-a", '{"gather_subset": ["time_sync"]}'],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
-        answer: dict[str, Any] = json.JSONDecoder().raw_decode(done.stdout.partition(" => ")[2])[0]
-        found = answer["ansible_facts"]["bulwark"]["time_sync"]
+        found = facts_over_ssh(machine, "time_sync")
         if found["synchronized"] is None:
             # A container may not ask the kernel. timedatectl takes the refusal for a no; we say that it is one.
             assert "adjtimex: cannot ask the kernel: EPERM" in found["reason"]

@@ -48,7 +48,7 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
                 if counters is None:
                     reasons.append(
                         "counters: this kernel has no /proc/net/stat/nf_conntrack (CONFIG_NF_CONNTRACK_PROCFS), "
-                        "and nf_conntrack_netlink is not loaded"
+                        "and nf_conntrack_netlink is not loaded, or built in and not to be told: probe: active asks it"
                     )
     return {
         "count": count,

@@ -4,20 +4,19 @@
 """What the running kubelet is configured with: defaults, file, drop-ins and flags merged as the kubelet itself merges them.
 
 Source: kubernetes.io "Kubelet Configuration (v1beta1)" and "Kubelet Configuration Directory Merging", and what
-cmd/kubelet/app/server.go does; docs.k3s.io "Configuration Options".
+cmd/kubelet/app/server.go does.
 """
 
 from __future__ import annotations
 
-import posixpath
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
+from ansible_collections.bulwark.node.plugins.module_utils.node import kubelet_start
 from ansible_collections.bulwark.node.plugins.module_utils.node.kubelet import Kubelet
 from ansible_collections.bulwark.node.plugins.module_utils.units import parse_quantity
 
@@ -47,6 +46,7 @@ _SCALARS: Mapping[str, _Field] = {
     "topologyManagerPolicy": _Field("topology-manager-policy", str, "none"),
     "topologyManagerScope": _Field("topology-manager-scope", str, "container"),
 }
+_BOOLEAN_FLAGS = frozenset(each.flag for each in _SCALARS.values() if each.kind is bool)
 # Field: its flag, and what stands between a name and its value there.
 _MAPS = {
     "cpuManagerPolicyOptions": ("cpu-manager-policy-options", "="),
@@ -67,9 +67,7 @@ _BOOLEANS = {
     **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
     **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
 }
-_LIMIT = 1 << 20  # bytes of one file
 _MAX_FILES = 200
-_MICROK8S = {"SNAP_DATA": "/var/snap/microk8s/current", "SNAP_COMMON": "/var/snap/microk8s/common"}
 
 
 @dataclass(frozen=True)
@@ -108,27 +106,17 @@ class Reservation:
     reason: str | None
 
 
-@dataclass(frozen=True)
-class _Start:
-    """What a kubelet was started with; ``gap`` says why there may be more that nothing on the node shows."""
-
-    flags: Mapping[str, list[str]]
-    config: str | None
-    folder: str | None
-    gap: str | None = None
-
-
 def read(host: Host, agent: Kubelet) -> Config:
     """The effective configuration. What cannot be read is no error: ``reason`` says what, and only flags are sure then."""
     merged, files, start = Config(), [], None
     try:
-        start = _start(host, agent)
+        start = kubelet_start.start(host, agent, _BOOLEAN_FLAGS)
         if start.config is not None:
             files.append(start.config)
             _read_file(host, merged, start.config)
         for path in _dropins(host, start.folder) if start.folder else ():
             files.append(path)
-            _overlay(merged, _document(host, path), path)
+            _overlay(merged, kubelet_start.document(host, path), path)
         reason = start.gap
     except HostError as error:
         reason = str(error)
@@ -177,23 +165,10 @@ def _threshold(text: str, memory_total: int) -> int:
 
 def _read_file(host: Host, merged: Config, path: str) -> None:
     """The configuration file. The default thresholds are the file's own: drop-ins are merged into them."""
-    document = _document(host, path)
+    document = kubelet_start.document(host, path)
     _overlay(merged, document, path)
     if "evictionHard" not in merged.maps or document.get("mergeDefaultEvictionSettings") is True:
         merged.maps["evictionHard"] = {**_settings(_EVICTION_HARD, "default"), **merged.maps.get("evictionHard", {})}
-
-
-def _document(host: Host, path: str) -> Mapping[str, Any]:
-    text = host.read(path, _LIMIT) if path.startswith("/") else None
-    if text is None:
-        raise HostError(path, "does not exist")
-    # Only where there is a file to read: see subsets.py.
-    from ansible_collections.bulwark.node.plugins.module_utils.node import yaml_subset
-
-    document = yaml_subset.parse(text)
-    if not isinstance(document, dict) and document is not None:
-        raise ValueError("is no mapping")
-    return document or {}
 
 
 def _dropins(host: Host, folder: str, depth: int = 0) -> Iterator[str]:
@@ -279,92 +254,3 @@ def _flag_value(flag: str, kind: type, text: str) -> Any:
     if kind is str:
         return text
     raise ValueError(f"the flag --{flag} holds {text[:40]!r}")
-
-
-# what it was started with
-
-
-def _start(host: Host, agent: Kubelet) -> _Start:
-    """Raises ValueError or HostError where that cannot be read."""
-    if agent.process.startswith("k3s"):
-        return _start_k3s(host, agent)
-    flags = _flags(agent.arguments[1:])
-    if agent.process == "kubelite":
-        path = flags.get("kubelet-args-file", [f"{_MICROK8S['SNAP_DATA']}/args/kubelet"])[-1]
-        text = host.read(path, _LIMIT)
-        if text is None:
-            raise HostError(path, "does not exist")
-        text = re.sub(r"\$\{?(SNAP_DATA|SNAP_COMMON)\b\}?", lambda match: _MICROK8S[match.group(1)], text)
-        flags = _flags(shlex.split(text, comments=True))
-    folder = host.link_target(f"/proc/{agent.pid}/cwd") or ""
-    config, dropins = (flags.get(name, [""])[-1] for name in ("config", "config-dir"))
-    return _Start(flags, *(posixpath.join(folder, path) if path else None for path in (config, dropins)))
-
-
-def _start_k3s(host: Host, agent: Kubelet) -> _Start:
-    """k3s runs the kubelet inside of itself, with drop-ins that it writes at each start and the user's ``kubelet-arg``.
-
-    Of the command line only ``k3s server`` is left, since it may hold the token: the unit has it. A file or a folder that
-    ``kubelet-arg`` names is copied to the drop-ins. Before 1.32 there are none, and its own flags are nowhere to be seen.
-    """
-    words = [word for word in agent.arguments if word]
-    environment = dict(
-        pair.partition("=")[::2] for pair in (host.read(f"/proc/{agent.pid}/environ") or "").split("\0") if "=" in pair
-    )
-    gap = None
-    if len(words) == 1:
-        command = _exec_start(host, agent.unit)
-        if command is None:
-            gap = f"k3s hides its command line, and no unit {agent.unit} shows it"
-        words = command or words
-    given = _flags([{"-c": "--config", "-d": "--data-dir"}.get(word, word) for word in words[1:]])
-    main = (given.get("config") or [environment.get("K3S_CONFIG_FILE") or "/etc/rancher/k3s/config.yaml"])[-1]
-    options = {"data-dir": [environment.get("K3S_DATA_DIR") or "/var/lib/rancher/k3s"]}
-    for path in [main, *(f"{main}.d/{name}" for name in host.names(f"{main}.d") if name.endswith((".yaml", ".yml")))]:
-        if host.exists(path):
-            try:
-                _take_options(options, _document(host, path))
-            except ValueError as error:
-                raise HostError(path, str(error)) from None
-    options.update(given)
-    flags: dict[str, list[str]] = {}
-    for argument in options.get("kubelet-arg", []):
-        name, equals, value = argument.removeprefix("--").partition("=")
-        # A sign at the name's end joins the value to what k3s itself would give.
-        flags.setdefault(name.rstrip("+-").replace("_", "-"), []).append(value if equals else "true")
-    folder = f"{options['data-dir'][-1]}/agent/etc/kubelet.conf.d"
-    if not gap and not host.exists(f"{folder}/00-k3s-defaults.conf"):
-        gap = f"{folder} holds no defaults of k3s: this release gives its kubelet flags that nothing on the node shows"
-    return _Start(flags, None, folder, gap)
-
-
-def _take_options(options: dict[str, list[str]], document: Mapping[str, Any]) -> None:
-    """Options of a configuration file of k3s: a later one replaces an earlier one, with a + at its name it is added."""
-    for key, value in document.items():
-        values = [("true" if each is True else str(each)) for each in (value if isinstance(value, list) else [value])]
-        name = key.rstrip("+")
-        options[name] = [*options.get(name, []), *values] if key.endswith("+") else values
-
-
-def _exec_start(host: Host, unit: str) -> list[str] | None:
-    """The command line of a unit; None where there is no such unit. See systemd.service(5)."""
-    from ansible_collections.bulwark.node.plugins.module_utils.node.unit_files import UnitFiles
-
-    commands = [each.value for each in UnitFiles(host).settings(unit) if each.name == "ExecStart" and each.value]
-    if not commands:
-        return None
-    return [word.replace("%%", "%") for word in shlex.split(commands[-1].lstrip("-@:+!"))]
-
-
-def _flags(arguments: tuple[str, ...] | list[str]) -> dict[str, list[str]]:
-    """The values of each long option of a command line, ``--a=b`` or ``--a b``; a boolean one needs no value."""
-    booleans = {each.flag for each in _SCALARS.values() if each.kind is bool}
-    found: dict[str, list[str]] = {}
-    for index, argument in enumerate(arguments):
-        if argument.startswith("--"):
-            name, equals, value = argument[2:].partition("=")
-            name = name.replace("_", "-")
-            if not equals:
-                value = "true" if name in booleans else (*arguments, "")[index + 1]
-            found.setdefault(name, []).append(value)
-    return found

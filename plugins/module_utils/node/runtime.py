@@ -26,11 +26,15 @@ from ansible_collections.bulwark.node.plugins.module_utils.node.request import P
 __all__ = ["Runtime", "RuntimeConfig", "facts", "observe"]
 
 _KINDS = {"containerd": "containerd", "crio": "cri-o", "dockerd": "docker"}
-_SOCKETS = {
+# Of a runtime of its own, whose configuration lies in its usual place. The others are a Kubernetes distribution's.
+_OWN_SOCKETS = {
     "/run/containerd/containerd.sock": "containerd",
     "/run/crio/crio.sock": "cri-o",
     "/run/cri-dockerd.sock": "docker",
     "/run/docker.sock": "docker",
+}
+_SOCKETS = {
+    **_OWN_SOCKETS,
     "/run/k0s/containerd.sock": "containerd",
     "/run/k3s/containerd/containerd.sock": "containerd",
     "/var/snap/microk8s/common/run/containerd.sock": "containerd",
@@ -124,11 +128,16 @@ def _path(address: str) -> str:
 
 def _current(host: Host, endpoint: str | None, running: list[Process], order: tuple[str, ...]) -> Process | str | None:
     """The process that serves the kubelet, or its socket where no process is seen."""
+    for process in running:
+        if endpoint and _socket(process) == endpoint:
+            return process
     wanted = [_kind(endpoint)] if endpoint else list(order)
     for kind in wanted:
         those = [process for process in running if _KINDS[process.name] == kind]
         if those:
-            return next((process for process in those if endpoint and _socket(process) == endpoint), those[0])
+            # One that listens elsewhere, or where a file of its own says, as Docker's containerd, comes last.
+            usual = (process for process in those if not (_socket(process) or _option(process, "-c", "--config")))
+            return next(usual, those[0])
     if endpoint:
         return endpoint
     there = [path for path in _SOCKETS if host.exists(path)]
@@ -173,7 +182,7 @@ def _version(host: Host, current: Runtime | None, request: Request) -> tuple[str
 
 
 def _config(host: Host, kind: str, process: Process | None, socket: str = "") -> RuntimeConfig:
-    if process is None and socket and socket not in list(_SOCKETS)[:4]:
+    if process is None and socket and socket not in _OWN_SOCKETS:
         return RuntimeConfig(reason="its process is not running, and only that tells where its configuration is")
     reader = {"containerd": _containerd, "cri-o": _crio, "docker": _docker}[kind]
     files: list[str] = []

@@ -66,7 +66,18 @@ def test_the_runtime_of_the_kubelet(
             (),
             ("cri-o", 700),
         ),
-        (process(499, "containerd", "--address", "/run/docker/containerd/containerd.sock"), (), ("containerd", 499)),
+        # Docker's own containerd is another one's, by its address or by its configuration.
+        (process(499, "containerd", "--address", "/run/docker/containerd/containerd.sock"), (), ("containerd", 500)),
+        (process(499, "containerd", "--config", "/run/docker/containerd/containerd.toml"), (), ("containerd", 500)),
+        # What listens there is it, whatever the socket's name says.
+        (
+            {
+                "/proc/901/cmdline": "kubelet\0--container-runtime-endpoint=unix:///run/own.sock\0",
+                **process(700, "crio", "--listen", "/run/own.sock"),
+            },
+            (),
+            ("cri-o", 700),
+        ),
         (
             {
                 **process(499, "containerd", "-a", "/run/own.sock"),
