@@ -25,20 +25,24 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     Only groups of pods that still exist can be listed, those with the most kills first.
     """
     kills = _number(host, "/proc/vmstat")
-    pods, groups = _pods(host)
+    pods, groups, cut = _pods(host)
+    reason = None if kills is not None else "/proc/vmstat has no oom_kill: Linux 4.13 is the first that counts"
+    if cut:
+        reason = "; ".join(filter(None, (reason, f"of the groups of pods the first {_VISITED} were looked at")))
     return {
         "kills": kills,
         "pods": pods,
         "cgroups": sorted(groups, key=lambda group: (-group["kills"], group["path"]))[:_LISTED],
-        "reason": None if kills is not None else "/proc/vmstat has no oom_kill: Linux 4.13 is the first that counts",
+        "reason": reason,
     }
 
 
-def _pods(host: Host) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _pods(host: Host) -> tuple[dict[str, Any], list[dict[str, Any]], bool]:
+    """The sum of all pods, the groups that had kills, and whether there were too many groups to look at all of them."""
     tree = cgroups.tree(host, "memory")
     tops = [path for path, dummy in cgroups.kubepods(host, tree.root)] if tree else []
     if tree is None or not tops:
-        return {"kills": None, "reason": "this machine has no cgroup of all pods"}, []
+        return {"kills": None, "reason": "this machine has no cgroup of all pods"}, [], False
     found, cut = [], False
     for top in tops:
         for index, path in enumerate(_below(host, tree.root, top)):
@@ -52,14 +56,16 @@ def _pods(host: Host) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         # The counts of a group include all below it, also those that are gone.
         counts = [_number(host, f"{tree.root}/{top}/memory.events") for top in tops]
         known = [count for count in counts if count is not None]
-        return {
-            "kills": sum(known) if known else None,
-            "reason": None if known else "memory.events has no oom_kill",
-        }, found
+        return (
+            {
+                "kills": sum(known) if known else None,
+                "reason": None if known else "memory.events has no oom_kill",
+            },
+            found,
+            cut,
+        )
     reason = "on cgroup v1 only the groups that still exist are counted, not those of containers that are gone"
-    if cut:
-        reason += f"; of these the first {_VISITED}"
-    return {"kills": sum(group["kills"] for group in found), "reason": reason}, found
+    return {"kills": sum(group["kills"] for group in found), "reason": reason}, found, cut
 
 
 def _own(host: Host, folder: str, version: str) -> int | None:

@@ -102,8 +102,10 @@ def manager_settings(host: Host) -> list[Assignment]:
 def _in_order(host: Host, folders: Iterable[str]) -> list[str]:
     paths: dict[str, str] = {}
     for folder in folders:
+        # systemd leaves out a folder of such a name.
+        no_files = set(host.folders(folder))
         for name in host.names(folder):
-            if name.endswith(".conf"):
+            if name.endswith(".conf") and name not in no_files:
                 paths.setdefault(name, f"{folder}/{name}")
     return [paths[name] for name in sorted(paths)]
 

@@ -98,3 +98,8 @@ def test_the_manager_s_drop_ins_come_after_its_file(machine: Machine) -> None:
     ]
     del files["/etc/systemd/system.conf"]
     assert manager_settings(machine("no-hugepages", files))[0].value == "usr"
+
+
+def test_a_folder_with_the_name_of_a_drop_in_is_none(machine: Machine) -> None:
+    files = {"/etc/systemd/system.conf.d/10.conf/inner": "", "/etc/systemd/system.conf.d/20.conf": "[Manager]\nA=20"}
+    assert [setting.value for setting in manager_settings(machine("no-hugepages", files))] == ["20"]
