@@ -19,8 +19,9 @@ import pytest
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import rlimits
 from ansible_collections.bulwark.node.plugins.module_utils.node.unit_files import UnitFiles, manager_settings
+from ansible_collections.bulwark.node.tests.hosts.machine import Machine
 
-from .conftest import Module, tool
+from .conftest import Module, facts_over_ssh, tool
 
 SYSTEMD = Path("/lib/systemd/systemd")
 NOBODY = "65534"
@@ -208,3 +209,37 @@ def test_unit_files_are_read_as_systemd_reads_them(seed: int) -> None:
                 assert theirs[unit][limit] == (text(found.soft), text(found.hard)), (unit, limit, found)
             # What systemd gives of itself where no file says anything.
             assert set(theirs[unit]) - set(ours) <= {"nofile", "memlock"}, unit
+
+
+@pytest.mark.parametrize("version", ["11", "12", "13"])
+def test_a_service_has_the_limits_that_systemctl_shows(machines: dict[str, Machine], version: str) -> None:
+    machine, dropin = machines[version], "/etc/systemd/system/ssh.service.d/limits.conf"
+
+    def restarted() -> dict[str, Any]:
+        """The facts of the daemon that listens, after a restart by the unit as it is now."""
+        machine.run("systemctl", "daemon-reload")
+        machine.run("systemctl", "restart", "ssh.service")
+        processes = facts_over_ssh(machine, "rlimits")["processes"]
+        found: list[dict[str, Any]] = [row["limits"] for row in processes if row["unit"] == "ssh.service"]
+        assert len(found) == 1
+        return found[0]
+
+    machine.write(dropin, "[Service]\nLimitNOFILE=4096:8192\nLimitCORE=0\n")
+    try:
+        limits = restarted()
+        shown = dict(line.split("=", 1) for line in machine.run("systemctl", "show", "ssh.service").stdout.splitlines())
+        theirs = {
+            name: {kind: shown[f"Limit{name.upper()}{suffix}"] for kind, suffix in (("soft", "Soft"), ("hard", ""))}
+            for name in limits
+        }
+        ours = {
+            name: {kind: str(limit[kind]).replace("unlimited", "infinity") for kind in ("soft", "hard")}
+            for name, limit in limits.items()
+        }
+        assert ours == theirs
+        assert (limits["nofile"]["soft"], limits["nofile"]["hard"]) == (4096, 8192)
+        assert (limits["nofile"]["source"], limits["core"]["source"]) == ("unit", "unit")
+    finally:
+        machine.path(dropin).unlink()
+        machine.path(dropin).parent.rmdir()
+    assert restarted()["nofile"]["source"] != "unit"
