@@ -1036,6 +1036,13 @@ ansible_facts:
                   description: Why it is not known. The values of flags are sure and are given all the same.
                   type: str
                   sample: "/var/lib/kubelet/config.yaml: line 3: holds a tab"
+            changed_since_start:
+              description:
+                - The configuration files that were changed, or replaced, after the kubelet started. It reads them at its start alone,
+                  so that C(config) is then what its next start will take.
+              type: list
+              elements: str
+              sample: ["/var/lib/kubelet/config.yaml"]
             reserved_memory_bytes:
               description: The memory that pods do not get, C(kubeReserved), C(systemReserved) and the hard threshold together.
               type: int

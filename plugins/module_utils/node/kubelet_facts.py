@@ -54,14 +54,19 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     booted = boot_time(host)
     reserved = kubelet_config.reservation(config, _memory_total(host) if agent else 0)
     states = [state for manager in _MANAGERS if (state := _state(host, manager, config.root_dir))]
+    started_at = int(booted + agent.started_at) if agent and booted is not None else None
     return {
         "running": agent is not None,
         "flavour": agent.flavour if agent else None,
         "pid": agent.pid if agent else None,
-        "started_at": int(booted + agent.started_at) if agent and booted is not None else None,
+        "started_at": started_at,
         "started_after_boot_s": agent.started_at if agent else None,
         "unit": agent.unit if agent else None,
         "config": config.facts(),
+        # The running kubelet does not know of these as they are: it reads them at its start alone.
+        "changed_since_start": [
+            path for path in config.files if started_at is not None and (host.changed_at(path) or 0) > started_at
+        ],
         "reserved_memory_bytes": reserved.size,
         "reserved_memory_reason": reserved.reason,
         "state_files": [

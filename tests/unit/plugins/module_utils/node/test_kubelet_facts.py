@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import kubelet_facts
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import Files, Machine
 
@@ -39,6 +40,13 @@ def test_a_running_kubelet(machine: Machine) -> None:
     ]
     assert (facts["reserved_memory_bytes"], facts["reserved_memory_reason"]) == (GIB + (1012 << 20), None)
     assert (facts["state_files"], facts["state_conflicts"]) == ([], [])
+
+
+def test_files_that_changed_after_the_start_are_named(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    dropin = "/etc/kubernetes/kubelet.conf.d/20-pods.conf"
+    monkeypatch.setattr(Host, "changed_at", lambda self, path: 1790000031 + (path == dropin))
+    assert kubelet_facts.facts(machine("kubeadm-containerd"))["changed_since_start"] == [dropin]
+    assert kubelet_facts.facts(machine("no-hugepages"))["changed_since_start"] == []
 
 
 def test_without_a_kubelet_each_key_is_there_and_nothing_is_claimed(machine: Machine) -> None:
