@@ -69,7 +69,7 @@ def _without_secrets(value: str) -> str:
     before, scheme, rest = value.partition("://")
     mark, query = "", ""
     if scheme:
-        address, mark, query = re.fullmatch(r"([^?#]*)([?#]?)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
+        address, mark, query = (*re.split(r"([?#])", rest, maxsplit=1), "", "")[:3]
         # Either the query or a password before it holds that mark: nothing tells which.
         value = f"{before}://{REDACTED if '@' in query else address}"
         query = "" if "@" in query else query
