@@ -61,7 +61,7 @@ class Unmet:
 
 def other_value(change: Change) -> Unmet:
     """A change that was made, and after which the machine holds another value. No text of a file is repeated."""
-    if change.kind == "file":
+    if change.kind in ("file", "edit"):
         return Unmet(change.target, None, None, "its text was written, and another one read back", _LOOK)
     reason = f"{change.after!r} was written and {change.before!r} read back"
     return Unmet(change.target, change.after, change.before, reason, _LOOK)

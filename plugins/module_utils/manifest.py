@@ -27,7 +27,7 @@ HEADER = "# Written by the bulwark.node collection"
 FOLDER = "/var/lib/bulwark"
 MANIFEST = f"{FOLDER}/manifest.json"
 _SCHEMA = 1
-_KINDS = ("files", "links", "kernel")
+_KINDS = ("files", "links", "kernel", "devices", "members", "limits")
 
 
 class Manifest:
@@ -38,35 +38,42 @@ class Manifest:
         self._by = by
 
     def entries(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """{files, links, kernel: {path: {before, by}}}. Raises HostError where the manifest is not one: it is never overwritten blindly."""
+        """{kind: {path: {before, by}}}. Raises HostError where the manifest is not one: it is never overwritten blindly.
+
+        ``devices`` are mode and owner of nodes below /dev, ``members`` those of groups, ``limits`` those of live processes.
+        """
         text = self._host.read(MANIFEST)
         if text is None:
             return {kind: {} for kind in _KINDS}
         try:
             content = json.loads(text)
-            if content["schema"] != _SCHEMA or not all(
+            found = {kind: content.get(kind, {}) for kind in _KINDS}
+            if (content["schema"], set(content) - {"schema", *_KINDS}) != (_SCHEMA, set()) or not all(
                 isinstance(entry["by"], str) and _is_before(kind, entry["before"])
-                for kind in _KINDS
-                for entry in content[kind].values()
+                for kind, entries in found.items()
+                for entry in entries.values()
             ):
                 raise ValueError
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise HostError(
                 MANIFEST, "is not a manifest of schema 1; move it away, and what it listed can no longer be undone"
             ) from None
-        return {kind: content[kind] for kind in _KINDS}
+        return found
 
     def check(self, changes: Sequence[Change]) -> None:
-        """Raise where one of the changes is bound to fail: a file that is not ours or leads elsewhere, a read-only file system."""
+        """Raise where one of the changes is bound to fail: a file that leads elsewhere, a read-only file system.
+
+        A ``file`` must be ours; another's, of which we change a part, is an ``edit``.
+        """
         for change in changes:
-            if change.kind == "file":
+            if change.kind in ("file", "edit"):
                 self._host.destination(change.target)
-                if change.before and not change.before.startswith(HEADER):
+                if change.kind == "file" and change.before and not change.before.startswith(HEADER):
                     raise OwnerError(
                         f"{change.target} is there and is not ours: it does not begin with {HEADER!r}. "
                         "Move what it sets to a file of another name, then remove it"
                     )
-        for path in (MANIFEST, *(change.target for change in changes if change.kind in ("file", "link"))):
+        for path in (MANIFEST, *(change.target for change in changes if change.kind in ("file", "edit", "link"))):
             folder = path.rpartition("/")[0]
             while folder and not self._host.exists(folder):
                 folder = folder.rpartition("/")[0]
@@ -101,7 +108,7 @@ class Manifest:
 
         if text is not None:
             self._make_folder_of(path, undos)
-        self._change(
+        self.change(
             "files", [path], self._file, lambda: put(None if text is None else text.encode()), lambda: put(old), undos
         )
 
@@ -117,25 +124,19 @@ class Manifest:
 
         if target is not None:
             self._make_folder_of(path, undos)
-        self._change("links", [path], self._host.link_target, lambda: put(target), lambda: put(old), undos)
+        self.change("links", [path], self._host.link_target, lambda: put(target), lambda: put(old), undos)
 
     def kernel(self, path: str, value: str, undos: Undos) -> None:
         """Give one kernel attribute a value."""
         old = self.attribute(path)
-        self.kernel_group(
-            [path], self.attribute, lambda: self._host.write(path, value), lambda: self._host.write(path, old), undos
+        self.change(
+            "kernel",
+            [path],
+            self.attribute,
+            lambda: self._host.write(path, value),
+            lambda: self._host.write(path, old),
+            undos,
         )
-
-    def kernel_group(
-        self,
-        paths: Sequence[str],
-        read: Callable[[str], str],
-        write: Callable[[], None],
-        undo: Callable[[], None],
-        undos: Undos,
-    ) -> None:
-        """Change attributes that move together. ``read`` gives the value that would have to be written to have it again."""
-        self._change("kernel", paths, read, write, undo, undos)
 
     def attribute(self, path: str) -> str:
         """The value of an attribute as one would write it: of ``always [madvise] never`` the one in brackets."""
@@ -151,7 +152,7 @@ class Manifest:
         text = content.decode("utf-8", "surrogateescape")
         return {"text": text, "mode": f"{status[0]:04o}", "uid": status[1], "gid": status[2]}
 
-    def _change(
+    def change(
         self,
         kind: str,
         paths: Sequence[str],
@@ -160,6 +161,11 @@ class Manifest:
         undo: Callable[[], None],
         undos: Undos,
     ) -> None:
+        """Change what is named by ``paths``, all of one kind, and recorded first.
+
+        ``read`` gives what would have to be written to have it again, None where there is nothing; attributes of the
+        kernel that move together are one change.
+        """
         entries = self.entries()
         new = [path for path in paths if path not in entries[kind]]
 
@@ -192,7 +198,9 @@ class Manifest:
 
     def _is_ours(self, kind: str, path: str) -> bool:
         """Whether a file, or the one that a link leads to, is our own: so it is found where the manifest was lost."""
-        return kind != "kernel" and self._host.is_file(path) and (self._host.read(path) or "").startswith(HEADER)
+        return (
+            kind in ("files", "links") and self._host.is_file(path) and (self._host.read(path) or "").startswith(HEADER)
+        )
 
     def _make_folder_of(self, path: str, undos: Undos) -> None:
         folder = path.rpartition("/")[0]
@@ -224,9 +232,9 @@ def _render(entries: Mapping[str, Mapping[str, Any]]) -> bytes | None:
 
 
 def _is_before(kind: str, before: Any) -> bool:
-    """Whether an entry holds what its kind does: a file {text, mode, uid, gid} or null, a symlink's target or null, a value."""
+    """Whether an entry holds what its kind does: a file {text, mode, uid, gid}, else text; null but where there is always one."""
     if before is None:
-        return kind != "kernel"
+        return kind in ("files", "links", "members")
     if kind != "files":
         return isinstance(before, str)
     return (

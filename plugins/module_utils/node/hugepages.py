@@ -271,7 +271,8 @@ class Hugepages:
         forget = self._note_change(undos)
         # Node by node: a total alone would come back spread in another way.
         nodes: list[int | None] = [part.node for part in before.nodes if node in (None, part.node)]
-        self._manifest.kernel_group(
+        self._manifest.change(
+            "kernel",
             [f"{hugetlb.attribute_folder(size, part)}/nr_hugepages" for part in nodes or [None]],
             read=lambda path: str(_persistent(hugetlb.read_pool(self._host, size), parse_attribute(path)[1])),
             write=lambda: self._ask(change, size, node, desired),

@@ -70,7 +70,7 @@ changes = pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys()
 
 
 def test_without_a_manifest_there_are_no_entries(manifest: Manifest) -> None:
-    assert manifest.entries() == {"files": {}, "links": {}, "kernel": {}}
+    assert manifest.entries() == {kind: {} for kind in ("files", "links", "kernel", "devices", "members", "limits")}
     assert manifest.entries()["kernel"].get(ATTRIBUTE) is None
 
 
@@ -82,6 +82,7 @@ def test_entries_say_what_was_there_before_and_who_changed_it(tree: Path, manife
         "files": {FILE: {"before": None, "by": "test"}},
         "links": {LINK: {"before": None, "by": "test"}},
         "kernel": {ATTRIBUTE: {"before": "madvise", "by": "test"}},
+        **{kind: {} for kind in ("devices", "members", "limits")},
     }
     assert (tree / FILE[1:]).read_text() == "new\n"
     assert stat.S_IMODE((tree / FILE[1:]).stat().st_mode) == 0o644
@@ -176,7 +177,10 @@ GARBAGE = [
     b"1",
     b"{}",
     b'{"schema": 2, "files": {}, "links": {}, "kernel": {}}',
-    b'{"schema": 1, "files": {}, "links": {}}',
+    b'{"schema": 1, "files": {}, "links": {}, "kernel": {}, "later": {}}',
+    b'{"schema": 1, "limits": {"/x": {"by": "test", "before": null}}}',
+    b'{"schema": 1, "devices": {"/x": {"by": "test", "before": null}}}',
+    b'{"schema": 1, "members": {"/x": {"by": "test", "before": 5}}}',
     b'{"schema": 1, "files": [], "links": {}, "kernel": {}}',
     b'{"schema": 1, "files": {}, "links": {}, "kernel": {"/x": 5}}',
     b'{"schema": 1, "files": {}, "links": {}, "kernel": {"/x": {"by": "test", "before": 5}}}',
@@ -437,7 +441,7 @@ def test_attributes_that_move_together_are_recorded_together_before_they_move(tr
 
     before = _snapshot(tree)
     undos = Undos()
-    manifest.kernel_group([OTHER, ATTRIBUTE], manifest.attribute, write, undo, undos)
+    manifest.change("kernel", [OTHER, ATTRIBUTE], manifest.attribute, write, undo, undos)
     both = {OTHER: {"before": "5", "by": "test"}, ATTRIBUTE: {"before": "madvise", "by": "test"}}
     assert seen == [both]
     assert manifest.entries()["kernel"] == both
@@ -446,8 +450,8 @@ def test_attributes_that_move_together_are_recorded_together_before_they_move(tr
 
 
 def test_of_a_group_only_what_moved_stays_recorded(tree: Path, manifest: Manifest) -> None:
-    manifest.kernel_group(
-        [OTHER, ATTRIBUTE], manifest.attribute, lambda: _write(tree / "sys/other", "6"), lambda: None, Undos()
+    manifest.change(
+        "kernel", [OTHER, ATTRIBUTE], manifest.attribute, lambda: _write(tree / "sys/other", "6"), lambda: None, Undos()
     )
     assert list(manifest.entries()["kernel"]) == [OTHER]
 
