@@ -63,6 +63,8 @@ class Dropin:
     render: Callable[[str, str], str]
     last: tuple[str, ...] = ()
     """Files outside of the folders that are read after all of them."""
+    suffix: str = ".conf"
+    """How the names of its files end."""
 
     def observe(self, host: Host, path: str, keys: Iterable[str]) -> Persisted:
         """Our file as it is, and every other file that sets one of the keys."""
@@ -89,7 +91,7 @@ class Dropin:
         """
         wanted = sorted(set(keys))
         read: list[_Line] = []
-        for path in self._files(host, ours):
+        for path in self.files(host, ours):
             text = host.read(path) if path != ours and host.is_file(path) else ""
             settings = [(key, "") for key in wanted] if path == ours else self.settings(text or "")
             read.extend(
@@ -112,14 +114,14 @@ class Dropin:
             return counting[key]
         return list(counting.values())[-1] if counting else None
 
-    def _files(self, host: Host, ours: str) -> list[str]:
+    def files(self, host: Host, ours: str = "") -> list[str]:
         """The files that count in the order of their names, ours among them and those that are hidden left out."""
         paths = {ours.rpartition("/")[2]: ours} if ours else {}
         for folder in self.folders:
             for name in host.names(folder):
                 path = f"{folder}/{name}"
                 # A symlink to /dev/null hides the files of its name; a folder or a FIFO is nothing, as for systemd.
-                if name.endswith(".conf") and (host.is_file(path) or host.resolved(path) == "/dev/null"):
+                if name.endswith(self.suffix) and (host.is_file(path) or host.resolved(path) == "/dev/null"):
                     paths.setdefault(name, path)
         return [paths[name] for name in sorted(paths)] + [path for path in self.last if host.is_file(path)]
 

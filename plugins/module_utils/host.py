@@ -251,6 +251,15 @@ class Host:
         if written != len(data):
             raise HostError(path, f"took {written} of the {len(data)} bytes of {value!r}")
 
+    def give(self, path: str, mode: int, owner: tuple[int, int]) -> None:
+        """Give what is at the path to (uid, gid), with these permission bits: of a device's node, which ``replace`` cannot make."""
+        try:
+            os.chown(self._real(path), *owner)
+            # After chown, which clears the set-id bits.
+            os.chmod(self._real(path), mode)
+        except OSError as error:
+            raise HostError.from_os(path, f"give mode {mode:04o} and owner {owner[0]}:{owner[1]}", error) from error
+
     def replace(self, path: str, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
         """Give a file a new content, whole or not at all, and durable: temporary file, fsync, rename, fsync of the folder.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Change, Undos
@@ -137,6 +137,11 @@ class Manifest:
             lambda: self._host.write(path, old),
             undos,
         )
+
+    def forget(self, kind: str, names: Collection[str]) -> None:
+        """Drop entries of what can no longer be given back, such as limits of processes that have ended."""
+        entries = self.entries()
+        self._write({**entries, kind: {name: entry for name, entry in entries[kind].items() if name not in names}})
 
     def attribute(self, path: str) -> str:
         """The value of an attribute as one would write it: of ``always [madvise] never`` the one in brackets."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 
-__all__ = ["entries", "facts", "loaded_by"]
+__all__ = ["entries", "facts", "loaded_by", "parse"]
 
 _LIMITS = "/etc/security/limits.conf"
 _DROPINS = "/etc/security/limits.d"
@@ -31,14 +31,20 @@ def entries(host: Host) -> Iterator[dict[str, Any]]:
     The form ``domain -`` (no limits for them) has neither item nor value.
     """
     for path in (_LIMITS, *(f"{_DROPINS}/{name}" for name in host.names(_DROPINS) if name.endswith(".conf"))):
-        for number, line in enumerate((host.read(path) or "").split("\n"), 1):
-            words = re.findall(r"\S+", line.partition("#")[0], re.ASCII)
-            entry = {"file": path, "line": number}
-            if len(words) >= 4 and words[1].lower() in ("soft", "hard", "-"):
-                domain, kind, item, value = words[:4]
-                yield {**entry, "domain": domain, "type": kind.lower(), "item": item.lower(), "value": value.lower()}
-            elif len(words) == 2 and words[1] == "-":
-                yield {**entry, "domain": words[0], "type": "-", "item": None, "value": None}
+        for entry in parse(host.read(path) or ""):
+            yield {"file": path, **entry}
+
+
+def parse(text: str) -> Iterator[dict[str, Any]]:
+    """The lines of one file that count: {line, domain, type, item, value}."""
+    for number, line in enumerate(text.split("\n"), 1):
+        words = re.findall(r"\S+", line.partition("#")[0], re.ASCII)
+        entry = {"line": number}
+        if len(words) >= 4 and words[1].lower() in ("soft", "hard", "-"):
+            domain, kind, item, value = words[:4]
+            yield {**entry, "domain": domain, "type": kind.lower(), "item": item.lower(), "value": value.lower()}
+        elif len(words) == 2 and words[1] == "-":
+            yield {**entry, "domain": words[0], "type": "-", "item": None, "value": None}
 
 
 def loaded_by(host: Host) -> list[str]:

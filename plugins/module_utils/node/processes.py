@@ -17,7 +17,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.errors import HostErr
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node.mounts import mounts
 
-__all__ = ["Process", "named", "unit_of_cgroup"]
+__all__ = ["Process", "everyone", "named", "process_of", "unit_of_cgroup"]
 
 _TICKS = 100  # USER_HZ: 100 on every architecture that Kubernetes supports
 _NAME_BYTES = 15  # TASK_COMM_LEN less the NUL
@@ -64,9 +64,29 @@ class Process:
         return int(self._stat[1]) if len(self._stat) > 1 and self._stat[1].isdigit() else None
 
     @property
+    def start_ticks(self) -> int | None:
+        """When it started, in ticks of the clock after boot: with its number it names a process until the next boot."""
+        return int(self._stat[19]) if len(self._stat) > 19 and self._stat[19].isdigit() else None
+
+    @property
     def started_at(self) -> float | None:
         """Seconds after boot: a clock that nobody can set."""
-        return int(self._stat[19]) / _TICKS if len(self._stat) > 19 and self._stat[19].isdigit() else None
+        return None if self.start_ticks is None else self.start_ticks / _TICKS
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether it is a zombie, or gone."""
+        return self._stat[:1] in ([], ["Z"], ["X"])
+
+    @property
+    def is_kernel_thread(self) -> bool:
+        """PF_KTHREAD in include/linux/sched.h."""
+        return len(self._stat) > 6 and self._stat[6].isdigit() and bool(int(self._stat[6]) & 0x00200000)
+
+    def status(self, name: str) -> int | None:
+        """The number behind ``name`` in /proc/pid/status, as ``VmLck`` in kB; None where there is none."""
+        match = re.search(rf"^{name}:\s*([0-9]{{1,20}})\b", self._status, re.MULTILINE)
+        return int(match.group(1)) if match else None
 
     @cached_property
     def arguments(self) -> tuple[str, ...]:
@@ -88,16 +108,22 @@ def named(host: Host, names: Collection[str]) -> list[Process]:
     Raises HostError where /proc hides those of others from us: what is not seen there may run all the same.
     """
     wanted = {_cut(name) for name in names}
-    found = []
+    return [process for process in everyone(host) if process.name in wanted]
+
+
+def everyone(host: Host) -> list[Process]:
+    """All processes in the order of their numbers. Raises HostError as ``named`` does."""
     numbers = host.names("/proc")
     if "1" not in numbers and _hides(host):
         raise HostError("/proc", "hides the processes of other users (hidepid): become root")
-    for number in numbers:
-        if number.isdecimal() and number.isascii():
-            name = (host.read(f"/proc/{number}/comm") or "").removesuffix("\n")
-            if name in wanted:
-                found.append(Process(host, int(number), name))
-    return sorted(found, key=lambda process: process.pid)
+    pids = sorted(int(number) for number in numbers if number.isdecimal() and number.isascii())
+    return [process for process in (process_of(host, pid) for pid in pids) if process]
+
+
+def process_of(host: Host, pid: int) -> Process | None:
+    """The process of that number, or None."""
+    name = host.read(f"/proc/{pid}/comm")
+    return None if name is None else Process(host, pid, name.removesuffix("\n"))
 
 
 def _hides(host: Host) -> bool:

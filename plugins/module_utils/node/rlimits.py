@@ -22,7 +22,18 @@ from ansible_collections.bulwark.node.plugins.module_utils.node.unit_files impor
     manager_settings,
 )
 
-__all__ = ["LIMITS", "Configured", "Limit", "Value", "configured", "facts", "parse_assignment"]
+__all__ = [
+    "BYTES",
+    "LIMITS",
+    "Configured",
+    "Limit",
+    "Value",
+    "configured",
+    "facts",
+    "is_met",
+    "limits_of",
+    "parse_assignment",
+]
 
 LIMITS = {
     "cpu": "Max cpu time",
@@ -50,7 +61,8 @@ _DAEMONS = (
     *("containerd", "crio", "dockerd", "libvirtd", "virtqemud", "sshd"),
 )
 _LISTED = 100
-_BYTES = {"fsize", "data", "stack", "core", "rss", "memlock", "as", "msgqueue"}
+BYTES = frozenset({"fsize", "data", "stack", "core", "rss", "memlock", "as", "msgqueue"})
+"""Those that the kernel counts in bytes."""
 _SIZES = {"": 1, "B": 1, **{unit: 1 << (10 * power) for power, unit in enumerate("KMGTPE", 1)}}
 _MICROSECONDS = {
     **dict.fromkeys(("us", "usec", "µs", "μs"), 1),
@@ -111,14 +123,14 @@ def _processes(host: Host, further: Sequence[str], defaults: Mapping[str, Config
     """The machine's own daemons and, of the further names, whoever's they are; children of one of the same name left out."""
     found = processes.named(host, {*_DAEMONS, *further})
     known = {(process.pid, process.name) for process in found}
-    files, init = UnitFiles(host), _limits(host, 1)
+    files, init = UnitFiles(host), limits_of(host, 1)
     listed: list[dict[str, Any]] = []
     for process in found:
         if len(listed) == _LISTED:
             break
         if (process.parent, process.name) in known or not (process.name not in _DAEMONS or process.is_system):
             continue
-        limits = _limits(host, process.pid)
+        limits = limits_of(host, process.pid)
         if limits:
             wanted: Mapping[str, Configured] = {}
             # systemd gives limits to what it starts: not to scopes, nor to what a user's own manager starts.
@@ -146,14 +158,14 @@ def _fact(
         source, asked = None, wanted.get(name)
         if asked:
             source = "manager_default" if asked is defaults.get(name) else "unit"
-            if not _is_met(limit, Limit(asked.soft, asked.hard), init.get(name)):
+            if not is_met(limit, Limit(asked.soft, asked.hard), init.get(name)):
                 differs.append({"limit": name, "source": source, **asked._asdict()})
                 source = None
         shown[name] = {**limit._asdict(), "source": source}
     return {"name": process.name, "pid": process.pid, "unit": process.unit, "limits": shown, "differs": differs}
 
 
-def _is_met(limit: Limit, wanted: Limit, init: Limit | None) -> bool:
+def is_met(limit: Limit, wanted: Limit, init: Limit | None) -> bool:
     """Whether a process runs with what was asked for.
 
     systemd sets at most its own hard limit where the kernel refuses more (setrlimit_closest()); programs, those in Go of
@@ -172,7 +184,7 @@ def _least(one: Value, other: Value) -> Value:
     return other if one == "unlimited" else one
 
 
-def _limits(host: Host, pid: int) -> dict[str, Limit]:
+def limits_of(host: Host, pid: int) -> dict[str, Limit]:
     """/proc/pid/limits, empty where the process has gone. An old kernel may lack some."""
     rows = {row[0]: row[1:] for row in _ROW.findall(host.read(f"/proc/{pid}/limits") or "")}
     return {name: Limit(*map(_value, rows[title])) for name, title in LIMITS.items() if title in rows}
@@ -207,7 +219,7 @@ def _parse(name: str, text: str) -> Value | None:
         return "unlimited"
     if name == "nice" and re.fullmatch(r"[+-][0-9]{1,2}", text):
         return 20 - int(text) if -20 <= int(text) <= 19 else None
-    if name in _BYTES:
+    if name in BYTES:
         return _sum(text, _SIZES, 1)
     if name in ("cpu", "rttime"):
         unit = _MICROSECONDS["s"] if name == "cpu" else 1

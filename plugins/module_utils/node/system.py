@@ -15,7 +15,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.node import cgroups
 from ansible_collections.bulwark.node.plugins.module_utils.node.redact import redacted
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 
-__all__ = ["boot_time", "command_line", "facts", "has_systemd", "os_release"]
+__all__ = ["boot_time", "command_line", "container", "facts", "has_systemd", "os_release"]
 
 # PROC_PID_INIT_INO in include/linux/proc_ns.h
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"
@@ -48,7 +48,7 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
         "uptime_s": int(host.uptime()),
         "cmdline": redacted(command_line(host)),
         "cgroup": version,
-        "container": _container(host),
+        "container": container(host),
         "init": "systemd" if has_systemd(host) else (host.read("/proc/1/comm") or "").strip() or None,
         "reason": f"/proc does not tell: {', '.join(missing)}" if missing else None,
     }
@@ -85,7 +85,7 @@ def boot_time(host: Host) -> int | None:
     return int(match.group(1)) if match else None
 
 
-def _container(host: Host) -> str:
+def container(host: Host) -> str:
     """The kind of container that we run in, or ``none``. See systemd-detect-virt(1)."""
     # An image's marker files stay when the image is booted as a machine: the kernel's word comes first.
     initial = host.link_target("/proc/self/ns/pid") == _INITIAL_PID_NAMESPACE

@@ -53,11 +53,11 @@ class UnitFiles:
     def settings(self, unit: str) -> list[Assignment]:
         """The assignments of the unit's own section in the order in which they apply: a later one replaces an earlier."""
         kind = unit.rpartition(".")[2]
-        fragment = self._fragment(unit)
+        fragment = self.fragment(unit)
         files = [*([fragment] if fragment else []), *self._dropins(unit)]
         return list(_assignments(self._host, files, kind.capitalize()))
 
-    def _fragment(self, unit: str) -> str | None:
+    def fragment(self, unit: str) -> str | None:
         """The unit's main file: by its name, for an instance else by its template's."""
         for name in (unit, _template(unit)):
             for folder in self._names:
