@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.node import kvm
+from ansible_collections.bulwark.node.plugins.module_utils.node import kvm_checks, kvm_users
 
 from .conftest import Module, tool
 
@@ -31,7 +31,7 @@ NAMES = {
     "device assignment IOMMU support": "iommu_firmware",
     "IOMMU is enabled by kernel": "iommu_groups",
     "PowerPC KVM module loaded": "powerpc_kvm_hv",
-    **{f"cgroup '{name}' controller support": f"cgroup_{name}" for name in kvm._CONTROLLERS},
+    **{f"cgroup '{name}' controller support": f"cgroup_{name}" for name in kvm_checks.CONTROLLERS},
 }
 SECURE = ("sev", "tdx", "secure_execution")
 # Where we differ on purpose: (name, its word, ours) and why.
@@ -156,7 +156,7 @@ def test_whether_a_user_may_use_the_device_is_what_the_kernel_says(tmp_path: Pat
         host = Host()
         seen, extended = host.mode_and_owner(str(file)), host.acl(str(file))
         assert seen is not None
-        ours = [kvm.may_use(seen, extended, uid, set(groups)) for uid, groups in WHO]
+        ours = [kvm_users.may_use(seen, extended, uid, set(groups)) for uid, groups in WHO]
         theirs = _accessible(file)
         if ours != theirs:
             wrong.append((oct(mode), acl, ours, theirs))

@@ -19,7 +19,7 @@ import pytest
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.node import kvm, kvm_probe
+from ansible_collections.bulwark.node.plugins.module_utils.node import kvm_checks, kvm_facts, kvm_probe, kvm_users
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import Request
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import Machine
 
@@ -110,7 +110,7 @@ def on(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Machi
     """A machine of an architecture: ``on("arm64-kvm", "aarch64", {files})``."""
 
     def make(tree: str, architecture: str = "x86_64", *args: Any, **more: Any) -> Machined:
-        monkeypatch.setattr(kvm, "_machine", lambda: architecture)
+        monkeypatch.setattr(kvm_facts, "_machine", lambda: architecture)
         return Machined(machine(tree, *args, **more).root)
 
     return make
@@ -136,7 +136,7 @@ def sources(reasons: list[dict[str, str]]) -> list[str]:
 
 def test_kvm_that_works_without_the_flag_is_ready_as_it_proved_itself(on: On, answers: Answers) -> None:
     answers()
-    facts = kvm.facts(on("debian12-hybrid"), ACTIVE)
+    facts = kvm_facts.facts(on("debian12-hybrid"), ACTIVE)
     assert (facts["verdict"], facts["proven"], facts["api_version"]) == ("ready", ALL, 12)
     assert (facts["module"], facts["nested"]) == ("kvm_pvm", None)
     assert facts["reasons"] == [{"source": "nested", "detail": "kvm_pvm has no parameter of that name"}]
@@ -151,7 +151,7 @@ def test_kvm_that_works_without_the_flag_is_ready_as_it_proved_itself(on: On, an
 
 def test_passive_opens_kvm_and_asks_for_its_version_alone(on: On, answers: Answers) -> None:
     fake = answers()
-    facts = kvm.facts(on("debian12-hybrid"), PASSIVE)
+    facts = kvm_facts.facts(on("debian12-hybrid"), PASSIVE)
     assert (facts["verdict"], facts["proven"]) == ("unproven", ["open", "api"])
     assert fake.asked == [API]
     assert sources(facts["reasons"]) == ["vm", "nested"]
@@ -164,9 +164,9 @@ def test_an_el9_host_is_ready_for_all_three_uses(on: On, answers: Answers) -> No
     answers()
     host = on("el9-sriov")
     os.chmod(f"{host.root}/dev/kvm", 0o666)
-    facts = kvm.facts(host, ACTIVE)
+    facts = kvm_facts.facts(host, ACTIVE)
     assert (facts["verdict"], facts["module"], facts["nested"], facts["reasons"]) == ("ready", "kvm_intel", True, [])
-    assert verdicts(facts) == dict.fromkeys(kvm.PROFILES, "ready")
+    assert verdicts(facts) == dict.fromkeys(kvm_checks.PROFILES, "ready")
     assert facts["users"] == {"qemu": True}
     assert facts["cpu"] == {
         "vendor": "GenuineIntel",
@@ -182,7 +182,7 @@ def test_an_el9_host_is_ready_for_all_three_uses(on: On, answers: Answers) -> No
 
 def test_arm64_is_judged_without_flags_and_without_a_guest(on: On, answers: Answers) -> None:
     fake = answers()
-    facts = kvm.facts(on("arm64-kvm", "aarch64"), ACTIVE)
+    facts = kvm_facts.facts(on("arm64-kvm", "aarch64"), ACTIVE)
     assert (facts["verdict"], facts["proven"], facts["module"]) == ("ready", ["open", "api", "vm", "vcpu"], "kvm")
     assert RUN not in fake.asked
     found = statuses(facts)
@@ -222,7 +222,7 @@ def test_each_step_that_fails_is_named_with_its_reason(
     answers(**how)
     host = on("el9-sriov")
     os.chmod(f"{host.root}/dev/kvm", 0o666)
-    facts = kvm.facts(host, ACTIVE)
+    facts = kvm_facts.facts(host, ACTIVE)
     assert (facts["verdict"], facts["proven"]) == (verdict, ALL[:proven])
     assert facts["reasons"][0]["source"] == ALL[proven]
     assert reason in facts["reasons"][0]["detail"]
@@ -231,7 +231,7 @@ def test_each_step_that_fails_is_named_with_its_reason(
 
 def test_a_signal_while_a_machine_is_made_says_nothing_of_kvm(on: On, answers: Answers) -> None:
     answers(interrupts=2)
-    assert kvm.facts(on("el9-sriov"), ACTIVE)["verdict"] == "ready"
+    assert kvm_facts.facts(on("el9-sriov"), ACTIVE)["verdict"] == "ready"
 
 
 @pytest.mark.parametrize(("step", "proven"), [(VM, 2), (VCPU, 3), (RUN, 4)])
@@ -243,7 +243,7 @@ def test_a_kvm_that_hangs_is_given_up(
     # What ends the child when its parent was ended before it.
     monkeypatch.setattr(signal, "alarm", lambda seconds: 0)
     before = time.monotonic()
-    facts = kvm.facts(on("el9-sriov"), ACTIVE)
+    facts = kvm_facts.facts(on("el9-sriov"), ACTIVE)
     assert time.monotonic() - before < 3
     assert facts["proven"] == ALL[:proven]
     assert facts["reasons"][0] == {"source": ALL[proven], "detail": "it did not end within 0.3 s"}
@@ -299,7 +299,7 @@ def test_only_the_device_that_kvm_registered_is_opened(
     fake = answers()
     host = on("el9-sriov", "x86_64", files, without)
     host.number = number
-    facts = kvm.facts(host, ACTIVE)
+    facts = kvm_facts.facts(host, ACTIVE)
     assert (facts["verdict"], facts["proven"], fake.asked) == (verdict, [], [])
     assert reason in facts["reasons"][0]["detail"]
     # To open the node of a module that is not loaded would load it, even when active.
@@ -324,7 +324,7 @@ def test_a_device_that_is_refused_to_us_says_nothing_of_qemu(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "open", refuse)
-        facts = kvm.facts(host, ACTIVE)
+        facts = kvm_facts.facts(host, ACTIVE)
     assert (facts["verdict"], facts["proven"]) == (verdict, [])
     assert facts["reasons"][0]["detail"].startswith(f"/dev/kvm: cannot open: {code}")
     assert statuses(facts)["kvm_access"] == access
@@ -341,14 +341,16 @@ def test_a_cpu_without_flags_is_no_verdict_where_kvm_may_not_be_asked(on: On, an
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(host, "open", refuse)
-        facts = kvm.facts(host, ACTIVE)
+        facts = kvm_facts.facts(host, ACTIVE)
     assert facts["verdict"] == verdicts(facts)["qemu"] == "unproven"
     assert statuses(facts)["hardware_virtualization"] == "unknown"
 
 
 def test_a_machine_without_kvm_says_what_the_cpu_lacks(on: On, answers: Answers) -> None:
     answers()
-    facts = kvm.facts(on("debian12-hybrid", "x86_64", {}, ["/dev/kvm", "/sys/class/misc", "/sys/module"]), PASSIVE)
+    facts = kvm_facts.facts(
+        on("debian12-hybrid", "x86_64", {}, ["/dev/kvm", "/sys/class/misc", "/sys/module"]), PASSIVE
+    )
     assert (facts["verdict"], facts["module"], facts["api_version"]) == ("unavailable", None, None)
     assert facts["device"] == {"path": "/dev/kvm", "exists": False, "mode": None, "owner": None, "group": None}
     assert sources(facts["reasons"]) == ["open", "hardware_virtualization", "nested"]
@@ -364,7 +366,7 @@ def test_mode_owner_and_group_are_names(on: On, answers: Answers) -> None:
     host = on("el9-sriov", "x86_64", ids)
     os.chmod(f"{host.root}/dev/kvm", 0o660)
     gid = os.stat(f"{host.root}/dev/kvm").st_gid
-    device = kvm.facts(host)["device"]
+    device = kvm_facts.facts(host)["device"]
     assert device == {"path": "/dev/kvm", "exists": True, "mode": "0660", "owner": "box", "group": str(gid)}
 
 
@@ -411,15 +413,15 @@ def test_whether_qemus_user_may_use_it(
     host = on("el9-sriov", "x86_64", files)
     os.chmod(f"{host.root}/dev/kvm", mode)
     os.chown(f"{host.root}/dev/kvm", US, OUR_GROUP)
-    facts = kvm._users(host, kvm._accounts(host))
-    assert facts == users
+    said, device = kvm_users.qemu_config(host), host.mode_and_owner("/dev/kvm")
+    assert kvm_users.qemu_users(said, kvm_users.accounts(host), device, None) == users
 
 
 def test_a_device_that_qemus_user_may_not_use_is_no_use_to_qemu(on: On, answers: Answers) -> None:
     answers()
     host = on("el9-sriov", "x86_64", {"/etc/passwd": f"qemu:x:{THEM}:7::/:/", "/etc/group": ""})
     os.chmod(f"{host.root}/dev/kvm", 0o600)
-    facts = kvm.facts(host, ACTIVE)
+    facts = kvm_facts.facts(host, ACTIVE)
     assert verdicts(facts) == {"qemu": "unavailable", "kubevirt": "ready", "passthrough": "ready"}
     assert facts["profiles"]["qemu"]["reasons"] == [
         {"source": "qemu_user", "detail": "/dev/kvm may not be read and written by qemu"}
@@ -460,7 +462,7 @@ def test_the_lock_of_the_firmware_is_read_where_the_registers_are(
     )
     os.makedirs(f"{host.root}/sys/class/msr")
     _msr(Path(f"{host.root}/dev/cpu/0/msr"), register, value)
-    facts = kvm.facts(host)
+    facts = kvm_facts.facts(host)
     assert statuses(facts)["firmware_lock"] == status
     assert ("firmware_lock" in sources(facts["reasons"])) == (status == "fail")
 
@@ -468,7 +470,7 @@ def test_the_lock_of_the_firmware_is_read_where_the_registers_are(
 def test_registers_are_not_read_where_that_would_load_a_module(on: On, answers: Answers) -> None:
     answers()
     host = on("el9-sriov", "x86_64", {"/dev/cpu/0/msr": bytes(0x42)}, ["/sys/module", "/sys/class/misc"])
-    assert statuses(kvm.facts(host))["firmware_lock"] == "unknown"
+    assert statuses(kvm_facts.facts(host))["firmware_lock"] == "unknown"
     assert "/dev/cpu/0/msr" not in host.opened
 
 
@@ -478,7 +480,7 @@ def test_registers_that_do_not_answer_leave_it_unknown(on: On, answers: Answers,
     files: dict[str, Any] = {} if content is None else {"/dev/cpu/0/msr": content}
     host = on("el9-sriov", "x86_64", files, ["/sys/module", "/sys/class/misc"])
     os.makedirs(f"{host.root}/sys/class/msr")
-    assert statuses(kvm.facts(host))["firmware_lock"] == "unknown"
+    assert statuses(kvm_facts.facts(host))["firmware_lock"] == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -522,7 +524,7 @@ def test_each_architecture_has_its_own_checks(
     on: On, answers: Answers, architecture: str, files: dict[str, str], expected: dict[str, str]
 ) -> None:
     answers()
-    found = statuses(kvm.facts(on("el9-sriov", architecture, files)))
+    found = statuses(kvm_facts.facts(on("el9-sriov", architecture, files)))
     assert {name: found[name] for name in expected} == expected
 
 
@@ -543,20 +545,20 @@ def test_the_module_is_the_one_that_serves_this_cpu(
     host = on("el9-sriov", "x86_64", {"/proc/cpuinfo": f"vendor_id : {vendor}"}, ["/sys/module"])
     for name in built_in:
         os.makedirs(f"{host.root}/sys/module/{name}")
-    assert kvm.facts(host)["module"] == module
+    assert kvm_facts.facts(host)["module"] == module
 
 
 def test_every_check_is_named_once_and_stands_for_known_profiles(on: On, answers: Answers) -> None:
     answers()
-    checks = kvm.facts(on("debian12-hybrid"), ACTIVE)["checks"]
+    checks = kvm_facts.facts(on("debian12-hybrid"), ACTIVE)["checks"]
     assert len({check["name"] for check in checks}) == len(checks)
-    assert {profile for check in checks for profile in check["profiles"]} == set(kvm.PROFILES)
+    assert {profile for check in checks for profile in check["profiles"]} == set(kvm_checks.PROFILES)
     assert {check["status"] for check in checks} <= {"pass", "warn", "fail", "unknown", "not_applicable"}
 
 
 def test_hostile_text_of_the_cpu_does_no_harm(on: On, answers: Answers) -> None:
     answers()
     hostile = b"vendor_id\t: \xff\x1b[31m\nmodel name:a:b\x00\nflags : vmx\nno colon\n" + b"x" * 100_000
-    facts = kvm.facts(on("el9-sriov", "x86_64", {"/proc/cpuinfo": hostile}))
+    facts = kvm_facts.facts(on("el9-sriov", "x86_64", {"/proc/cpuinfo": hostile}))
     assert (facts["cpu"]["vendor"], facts["cpu"]["model"]) == ("\\xff\x1b[31m", "a:b\x00")
     assert facts["cpu"]["flags"] == ["vmx"]
