@@ -117,6 +117,7 @@ options:
     default: present
 seealso:
   - module: bulwark.node.node_facts
+  - module: bulwark.node.kernel_args
   - module: bulwark.node.transparent_hugepages
   - name: HugeTLB Pages
     description: The kernel's own documentation.

@@ -29,8 +29,8 @@ attributes:
 options:
   gather_subset:
     description:
-      - The subsets to gather. Their names are V(host), V(hugepages), V(transparent_hugepages), V(kvm), V(pci), V(intercept), V(links), V(bridges),
-        V(routes), V(conntrack), V(sysctls), V(time_sync), V(kubelet),
+      - The subsets to gather. Their names are V(host), V(hugepages), V(transparent_hugepages), V(kernel_args), V(kvm), V(pci), V(intercept), V(links),
+        V(bridges), V(routes), V(conntrack), V(sysctls), V(time_sync), V(kubelet),
         V(runtime), V(image_fs), V(rlimits), V(memory),
         V(reboot), V(oom) and V(cgroups).
       - V(all) means all of them, and a leading V(!) leaves one out. Exclusions alone mean all the others.
@@ -61,6 +61,7 @@ options:
     default: []
 seealso:
   - module: bulwark.node.hugepages
+  - module: bulwark.node.kernel_args
   - module: bulwark.node.transparent_hugepages
   - module: ansible.builtin.setup
 """
@@ -346,6 +347,42 @@ ansible_facts:
               sample: [{"size": "64K", "size_bytes": 65536, "enabled": "never", "shmem_enabled": "never"}]
             reason:
               description: Why there are none.
+              type: str
+              sample: null
+        kernel_args:
+          description: The arguments of the kernel, without secrets. Configured, running and after the next boot are three things.
+          returned: when asked for
+          type: dict
+          contains:
+            boot_loader:
+              description: Where they come from, V(grub), V(kernel_install) or V(grubby). V(null) where M(bulwark.node.kernel_args) serves none.
+              type: str
+              sample: grub
+            reason:
+              description: Why it is judged so, and where there is none what sets arguments instead.
+              type: str
+              sample: /boot/grub/grub.cfg is there, update-grub makes it, and grub-mkconfig reads /etc/default/grub.d
+            running:
+              description: Those that the kernel was booted with. What follows C(--) is for init, and left out.
+              type: list
+              elements: str
+              sample: [BOOT_IMAGE=/boot/vmlinuz-6.1.0-28-amd64, root=/dev/vda1, ro, quiet]
+            configured:
+              description: Those that the files of the boot loader's configuration come to. What it adds itself is not among them.
+              type: list
+              elements: str
+              sample: [quiet, hugepagesz=1G, hugepages=8]
+            configured_reason:
+              description: Why that is not known.
+              type: str
+              sample: null
+            next_boot:
+              description: Those of the entry that is booted next.
+              type: list
+              elements: str
+              sample: [root=/dev/vda1, ro, quiet, hugepagesz=1G, hugepages=8]
+            next_boot_reason:
+              description: Why that is not known.
               type: str
               sample: null
         kvm:

@@ -13,12 +13,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ansible_collections.bulwark.node.tests.hosts.adhoc import Ran as Ran
+from ansible_collections.bulwark.node.tests.hosts.adhoc import call
 from ansible_collections.bulwark.node.tests.hosts.machine import Machine, Site
 from ansible_collections.bulwark.node.tests.hosts.roots import RELEASES, missing_tools
 
@@ -28,31 +29,25 @@ _NODES = Path("/sys/devices/system/node")
 # Where our modules write, and so where a test may leave something behind.
 _VOLATILE = (Path("/run/bulwark.lock"), Path("/run/bulwark-hugepages-changed"))
 _PERSISTENT = tuple(
-    Path(path) for path in ("/etc/sysctl.d", "/etc/tmpfiles.d", "/etc/systemd/system", "/var/lib/bulwark")
+    Path(path)
+    for path in (
+        "/etc/modprobe.d",
+        "/etc/modules-load.d",
+        "/etc/security/limits.d",
+        "/etc/udev/rules.d",
+        "/etc/default/grub.d",
+        "/etc/kernel",
+        "/etc/sysctl.d",
+        "/etc/tmpfiles.d",
+        "/etc/systemd/system",
+        "/etc/systemd/system.conf.d",
+        "/var/lib/bulwark",
+    )
 )
 
 # A machine whose service manager is systemd, as far as sd_booted(3) can tell, for one run.
 SYSTEMD = "mount -t tmpfs tmpfs /run\nmkdir -p /run/systemd/system"
 WITHOUT_SYSTEMD = "mount -t tmpfs tmpfs /run"
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What one module returned, and what ansible printed around it."""
-
-    result: dict[str, Any]
-    output: str
-
-    def __getitem__(self, key: str) -> Any:
-        return self.result[key]
-
-    @property
-    def failed(self) -> bool:
-        return " | FAILED! => " in self.output
-
-    def warns(self, text: str) -> bool:
-        """Whether ansible printed the text, which it wraps at the width of the terminal."""
-        return text in " ".join(self.output.split())
 
 
 Module = Callable[..., Ran]
@@ -86,21 +81,8 @@ def module() -> Module:
     """
 
     def run(name: str, options: dict[str, Any], check: bool = False, inside: str = "") -> Ran:
-        ansible = [
-            str(Path(sys.executable).parent / "ansible"),
-            *("localhost", "-c", "local", "-i", "localhost,"),
-            *("-e", f"ansible_python_interpreter={sys.executable}"),
-            *("-m", f"bulwark.node.{name}", "-a", json.dumps(options), "--diff"),
-            *(["--check"] if check else []),
-        ]
-        if inside:
-            ansible = ["unshare", "--mount", "sh", "-ec", f'{inside}\nexec "$@"', "sh", *ansible]
-        environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"}
-        done = subprocess.run(ansible, capture_output=True, text=True, timeout=180, env=environment, check=False)
-        assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
-        arrow, answer = done.stdout.partition(" => ")[1:]
-        assert arrow, done.stdout + done.stderr
-        return Ran(json.JSONDecoder().raw_decode(answer)[0], done.stdout + done.stderr)
+        here = ("localhost", "-c", "local", "-i", "localhost,", "-e", f"ansible_python_interpreter={sys.executable}")
+        return call(name, options, here, check, inside)
 
     return run
 

@@ -7,7 +7,7 @@ usage: .venv/bin/python tests/tools/capture.py ABOUT > tests/unit/trees/NAME.yml
 What could name the machine, or is a secret, does not leave it: the kernel command line, the boot id, the name and the
 cgroup of PID 1 are replaced by plain ones, and of /proc/mounts only kernel file systems are kept. Of /proc/vmstat and
 /proc/stat only the lines that are read are kept, and no comments. The newline at the end of a file is left out.
-Processes are not captured: add them by hand. Read the result before you commit it.
+Processes and boot loaders (whose files hold command lines) are not captured: add them by hand. Read the result before you commit it.
 """
 
 from __future__ import annotations

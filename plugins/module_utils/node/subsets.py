@@ -22,6 +22,7 @@ SUBSETS = (
     "host",
     "hugepages",
     "transparent_hugepages",
+    "kernel_args",
     "kvm",
     "pci",
     "intercept",
@@ -53,8 +54,10 @@ def _gatherer(name: str) -> Callable[[Host, Request], Any]:
         from ansible_collections.bulwark.node.plugins.module_utils.node.system import facts
     elif name == "hugepages":
         from ansible_collections.bulwark.node.plugins.module_utils.node.hugetlb import facts
+    elif name == "kernel_args":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.boot_loader import facts
     elif name == "kvm":
-        from ansible_collections.bulwark.node.plugins.module_utils.node.kvm import facts
+        from ansible_collections.bulwark.node.plugins.module_utils.node.kvm_facts import facts
     elif name == "pci":
         from ansible_collections.bulwark.node.plugins.module_utils.node.pci import facts
     elif name == "intercept":
