@@ -32,7 +32,7 @@ export ANSIBLE_HOME := $(CURDIR)/.cache/ansible
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "CORE=2.16 takes another ansible-core than $(DEFAULT_CORE), PYTHON=python3.12 another Python; REQUIRE_ALL=1 lets no test be skipped."
 
 .PHONY: venv
@@ -59,7 +59,7 @@ audit: $(READY) ## audit this machine, trying it out (PROBE=passive: only lookin
 check: lint unit ## what to run before each commit: lint and unit tests
 
 .PHONY: test
-test: packages check sanity integration $(if $(filter 1,$(REQUIRE_ALL)),gates) ## everything: check, sanity and integration; with REQUIRE_ALL=1 also the gates
+test: packages check sanity integration $(if $(filter 1,$(REQUIRE_ALL)),test-vm gates) ## everything: check, sanity and integration; with REQUIRE_ALL=1 also test-vm and the gates
 
 # mypy looks for no sources in the environment, hence the link; antsibull-docs logs to the home.
 .PHONY: lint
@@ -86,6 +86,10 @@ sanity: $(READY) tree ## ansible-test sanity, every test, nothing ignored
 .PHONY: integration
 integration: $(READY) ## the modules and playbooks on this machine's own kernel
 	pytest --quiet tests/integration
+
+.PHONY: test-vm
+test-vm: $(READY) ## true reboots and a new kernel, on an emulated machine with GRUB (REQUIRE_ALL=1, root)
+	time pytest --quiet tests/vm
 
 # The cores that `make` does not take itself; 2.16 is the oldest that meta/runtime.yml allows.
 OTHER_CORES := $(filter-out $(CORE),2.16 2.18 $(DEFAULT_CORE))

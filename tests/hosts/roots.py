@@ -20,12 +20,29 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["RELEASES", "CannotBuild", "Release", "build", "missing_tools"]
+__all__ = [
+    "CACHE",
+    "OPTIONS",
+    "RELEASES",
+    "TOOLS",
+    "CannotBuild",
+    "Release",
+    "build",
+    "command",
+    "mirror",
+    "missing_tools",
+]
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "hosts"
 
 # What the machines, their start and the tests on them take: see bindep.txt.
 TOOLS = ("mmdebstrap", "systemd-nspawn", "unshare", "nsenter", "setpriv", "ip", "ssh", "ssh-keygen")
+
+# For mmdebstrap, whatever it makes. Nobody needs a root that was being made when this machine lost its power.
+OPTIONS = (
+    *("--quiet", "--mode=root", "--variant=minbase", "--format=directory", "--aptopt=Acquire::Languages none"),
+    *("--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=force-unsafe-io"),
+)
 
 # What a server of Debian has beyond what mmdebstrap's smallest variant has. No udev: it would ask the kernel to
 # announce the devices of the real machine again.
@@ -99,13 +116,7 @@ def _recipe(release: Release) -> list[str]:
     """The options of mmdebstrap."""
     hooks = (*_HOOKS, *(_CONTROLLER_HOOKS if release.controller else ()))
     packages = (*_PACKAGES, *(("python3-venv", "openssh-client") if release.controller else ()))
-    return [
-        *("--quiet", "--mode=root", "--variant=minbase", "--format=directory", f"--include={','.join(packages)}"),
-        *("--aptopt=Acquire::Languages none", "--dpkgopt=path-exclude=/usr/share/doc/*"),
-        # Nobody needs a root that was being made when this machine lost its power.
-        "--dpkgopt=force-unsafe-io",
-        *(f"--customize-hook={hook}" for hook in hooks),
-    ]
+    return [*OPTIONS, f"--include={','.join(packages)}", *(f"--customize-hook={hook}" for hook in hooks)]
 
 
 def _make(release: Release, recipe: list[str], root: Path) -> None:
@@ -115,8 +126,8 @@ def _make(release: Release, recipe: list[str], root: Path) -> None:
         if release.controller:
             _download_ansible(release, wheels)
         # What mmdebstrap mounts below the target goes with the mount namespace, even when mmdebstrap is killed.
-        _run(
-            ["unshare", "--mount", "--propagation", "private", "mmdebstrap", *recipe, release.suite, target, _mirror()],
+        command(
+            ["unshare", "--mount", "--propagation", "private", "mmdebstrap", *recipe, release.suite, target, mirror()],
             WHEELS=str(wheels),
         )
         # It is 0700 like all that mkdtemp makes, and / of a machine would be as well.
@@ -127,7 +138,7 @@ def _make(release: Release, recipe: list[str], root: Path) -> None:
 def _download_ansible(release: Release, folder: Path) -> None:
     """Get the newest ansible-core for the release's Python with this machine's pip, which knows from where and how."""
     platforms = [f"manylinux_2_{minor}_{platform.machine()}" for minor in (17, 28, 34)]
-    _run(
+    command(
         [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"),
             *("--python-version", release.python, *(f"--platform={name}" for name in platforms)),
@@ -136,7 +147,7 @@ def _download_ansible(release: Release, folder: Path) -> None:
     )
 
 
-def _mirror() -> str:
+def mirror() -> str:
     """The address that apt of this machine, a Debian too, has its release from: all releases are there. Or $DEBIAN_MIRROR."""
     if named := os.environ.get("DEBIAN_MIRROR"):
         return named
@@ -144,16 +155,17 @@ def _mirror() -> str:
     if system["ID"] != "debian":
         raise CannotBuild("this machine is no Debian: DEBIAN_MIRROR=<address> names the mirror to build from")
     only = ("Identifier: Packages", "Component: main", f"Release: {system['VERSION_CODENAME']}")
-    addresses = _run(["apt-get", "indextargets", "--format", "$(REPO_URI)", *only]).split()
+    addresses = command(["apt-get", "indextargets", "--format", "$(REPO_URI)", *only]).split()
     if not addresses:
         raise CannotBuild("apt of this machine knows no mirror of its release: DEBIAN_MIRROR=<address> names one")
     return addresses[0]
 
 
-def _run(command: list[str | Path], **environment: str) -> str:
+def command(argv: list[str | Path], **environment: str) -> str:
+    """Run it, at most a quarter of an hour, and return what it printed. Raises CannotBuild."""
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=900, env={**os.environ, **environment}
+        argv, capture_output=True, text=True, check=False, timeout=900, env={**os.environ, **environment}
     )
     if done.returncode != 0:
-        raise CannotBuild(f"{' '.join(map(str, command[:6]))} … failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+        raise CannotBuild(f"{' '.join(map(str, argv[:6]))} … failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
     return done.stdout
