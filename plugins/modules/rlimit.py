@@ -13,7 +13,8 @@ author:
 description:
   - Sets any of the kernel's 16 resource limits, for any number of targets in one call. O(pam) is for logins, O(systemd_manager) and
     O(systemd_units) are for what systemd starts, O(processes) is for what runs already.
-  - Everything is checked before the first write. No limit is above the kernel's ceiling, no line or drop-in of another wins over the module's,
+  - Everything is checked before the first write. No limit is above the kernel's ceiling, nor above PID 1's own for
+      what that starts without C(CAP_SYS_RESOURCE), no line or drop-in of another wins over the module's,
     the units and processes are there, and this run may do it (by its capability C(CAP_SYS_RESOURCE), which root may lack).
   - Nothing is reloaded or restarted without O(daemon_reload) and O(restart). RV(restart_required) names what still runs with other limits,
     in each run until it no longer does.
@@ -41,6 +42,8 @@ options:
         are plain numbers. V(unlimited), V(infinity) and V(-1) mean the same.
       - They are translated for each target. What that cannot say, such as 1000 bytes for O(pam) which counts in KiB, is refused.
       - With O(state=absent) their names alone count, and without them all limits are meant.
+      - Beside O(pam) and O(systemd_manager) soft limits are refused with which nobody could log in or nothing start. C(nofile) below 256,
+        C(nproc) and C(sigpending) below 64, C(stack) below 128K, C(data) below 64M, C(as) below 256M, C(fsize) below 1M.
     type: dict
     suboptions:
       cpu:
@@ -101,7 +104,7 @@ options:
     suboptions:
       domain:
         description:
-          - Whom they are for, as in limits.conf(5). A user, C(@group), C(%group), ids such as V(1000:1999), or V(*).
+          - Whom they are for, as in limits.conf(5). A user, C(@group), ids such as V(1000:1999), or V(*).
           - None but V(root) itself is for root.
         type: str
         required: true

@@ -55,7 +55,8 @@ def loaded_by(host: Host) -> list[str]:
 
 
 def _is_limits(words: list[str]) -> bool:
-    return words[2].rpartition("/")[2] == "pam_limits.so"
+    # With a file of its own (conf=) it reads no drop-ins.
+    return words[2].rpartition("/")[2] == "pam_limits.so" and not any(word.startswith("conf=") for word in words[3:])
 
 
 def _session(texts: dict[str, list[list[str]]], name: str) -> Iterator[list[str]]:

@@ -17,7 +17,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.converge import (
     Verdict,
     other_value,
 )
-from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, HostError
+from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, HostError, OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import MANIFEST, Manifest
 from ansible_collections.bulwark.node.plugins.module_utils.node import rlimit_ceilings as ceilings
@@ -27,10 +27,15 @@ from ansible_collections.bulwark.node.plugins.module_utils.node import (
     rlimit_processes,
     rlimit_systemd,
 )
-from ansible_collections.bulwark.node.plugins.module_utils.node.rlimit_options import ARGUMENT_SPEC, Desired, number
+from ansible_collections.bulwark.node.plugins.module_utils.node.rlimit_options import (
+    ARGUMENT_SPEC,
+    UNLIMITED,
+    Desired,
+    number,
+)
 from ansible_collections.bulwark.node.plugins.module_utils.node.rlimit_processes import Live, Prlimit, as_limit, as_text
 from ansible_collections.bulwark.node.plugins.module_utils.node.rlimit_systemd import Target
-from ansible_collections.bulwark.node.plugins.module_utils.node.rlimits import LIMITS, is_met, limits_of
+from ansible_collections.bulwark.node.plugins.module_utils.node.rlimits import LIMITS, Limit, is_met, limits_of
 from ansible_collections.bulwark.node.plugins.module_utils.node.system import has_systemd
 
 __all__ = ["ARGUMENT_SPEC", "Rlimit"]
@@ -43,7 +48,8 @@ class State:
     """What is there of the named targets.
 
     ``pam``: the text of each of our files of limits.conf(5), by path. ``first``: the limits of processes before us, by entry of the
-    manifest, ``stale`` those of processes that have ended. ``met``: the processes of each option that names some.
+    manifest, ``stale`` those of processes that have ended. ``met``: the processes of each option that names some. ``bounds``: limits
+    above which PID 1 can give nothing.
     """
 
     ceilings: ceilings.Ceilings
@@ -57,6 +63,7 @@ class State:
     stale: tuple[str, ...]
     elsewhere: bool
     capable: bool
+    bounds: Mapping[str, Limit]
     systemd: bool
     domain: str | None
     everything: bool
@@ -144,6 +151,7 @@ class Rlimit:
             stale=tuple(sorted(key for key in mine["limits"] if key.rpartition(" ")[0] not in keys)),
             elsewhere=any(path not in named for path in every),
             capable=self._prlimit.capable(),
+            bounds=rlimit_processes.bounds(host),
             systemd=booted,
             domain=desired.pam.domain if desired.pam else None,
             everything=desired.everything,
@@ -159,6 +167,8 @@ class Rlimit:
                 state.logins.check(desired.pam, lines)
             rlimit_processes.selected(desired.processes, state.met)
             state.ceilings.check(desired)
+            if desired.pam or state.targets:
+                _check_bounds(state, desired)
             for target in state.targets:
                 target.check(desired.limits)
         changes = self.plan(state, desired)
@@ -425,7 +435,11 @@ def _disruptive(planned: Sequence[Change]) -> list[dict[str, str]]:
 def _warnings(state: State, desired: Desired) -> list[str]:
     if not desired.present:
         ceiling = state.ceilings
-        return [f"fs.nr_open stays {ceiling.nr_open}: others set nofile to as much"] if ceiling.is_needed else []
+        return (
+            [f"fs.nr_open stays {ceiling.nr_open}: others set it, or nofile, to more than there was before"]
+            if ceiling.is_needed
+            else []
+        )
     found = list(state.ceilings.warnings(desired.limits))
     if desired.pam and state.logins:
         lines = rlimit_pam.values(desired.limits, state.logins, desired.pam.domain)
@@ -435,6 +449,19 @@ def _warnings(state: State, desired: Desired) -> list[str]:
     for live in state.live:
         found += live.warnings(desired.limits)
     return found
+
+
+def _check_bounds(state: State, desired: Desired) -> None:
+    """What PID 1 starts has no higher hard limit than itself, if that lacks the capability. systemd's infinite nofile is what there is."""
+    for name, limit in desired.limits.items():
+        most = state.bounds.get(name)
+        if most and number(limit.hard) > number(most.hard) and (name, limit.hard) != ("nofile", UNLIMITED):
+            raise OptionError(
+                f"limits.{name}",
+                limit.hard,
+                f"at most {most.hard}, the hard limit of PID 1: without CAP_SYS_RESOURCE (CapEff in /proc/1/status) it gives "
+                "no service or login more",
+            )
 
 
 def _check_capable(state: State, change: Change) -> None:

@@ -15,7 +15,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.dropin import SYSCTL,
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError, OptionError, OwnerError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import pam_limits
-from ansible_collections.bulwark.node.plugins.module_utils.node.rlimit_options import Desired
+from ansible_collections.bulwark.node.plugins.module_utils.node.rlimit_options import FLOORS, Desired, number
 from ansible_collections.bulwark.node.plugins.module_utils.node.rlimits import Limit, configured
 from ansible_collections.bulwark.node.plugins.module_utils.node.unit_files import manager_settings
 
@@ -101,8 +101,9 @@ class Ceilings:
 
     @property
     def is_needed(self) -> bool:
-        """Whether others count on more than there was before us."""
-        return self.first is not None and self.needed_by_others > self.first
+        """Whether others count on more than there was before us, or set more."""
+        set_by_others = [int(owner.value) for owner in self.persisted.owners if owner.value.isdecimal()]
+        return self.first is not None and max([self.needed_by_others, *set_by_others]) > self.first
 
     def predict(self, changes: Sequence[Change]) -> Ceilings:
         """The same after the changes."""
@@ -111,7 +112,10 @@ class Ceilings:
         return replace(self, nr_open=nr_open, persisted=self.persisted.predict(changes))
 
     def warnings(self, limits: Mapping[str, Limit]) -> Iterator[str]:
-        """What a limit does not help against, and what a large one breaks."""
+        """What a limit does not help against, and what a large one or a small one breaks."""
+        for name, floor in FLOORS.items():
+            if name in limits and number(limits[name].soft) < floor:
+                yield f"limits.{name} {limits[name].soft} is below {floor}, with which most programs do not work"
         nproc, nofile = limits.get("nproc"), limits.get("nofile")
         for name, most in (("kernel.threads-max", self.threads_max), ("kernel.pid_max", self.pid_max)):
             if nproc and isinstance(nproc.hard, int) and most is not None and nproc.hard > most:

@@ -15,7 +15,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.errors import OptionE
 from ansible_collections.bulwark.node.plugins.module_utils.node.rlimits import BYTES, LIMITS, Limit, Value
 from ansible_collections.bulwark.node.plugins.module_utils.units import size_option
 
-__all__ = ["ARGUMENT_SPEC", "UNLIMITED", "Desired", "Pam", "Selector", "desired", "number"]
+__all__ = ["ARGUMENT_SPEC", "FLOORS", "UNLIMITED", "Desired", "Pam", "Selector", "desired", "number"]
 
 UNLIMITED = "unlimited"
 
@@ -41,12 +41,24 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 
+FLOORS = {
+    "as": 256 << 20,
+    "data": 64 << 20,
+    "fsize": 1 << 20,
+    "nofile": 256,
+    "nproc": 64,
+    "sigpending": 64,
+    "stack": 128 << 10,
+}
+"""Soft limits with less of which a shell, a daemon or systemd itself does not start or not work."""
+
 _EQUAL = {"unlimited", "infinity", "-1"}
 # The largest that setrlimit(2) takes for another number than RLIM_INFINITY from Python.
 _MOST = (1 << 63) - 1
 _BOUNDS = {"nice": (40, "0 to 40, which is 20 less the nice value"), "rtprio": (99, "0 to 99")}
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,245}\.(?:service|socket|mount|swap)", re.ASCII)
-_DOMAIN = re.compile(r"[*%]|[@%]?[^\s#:@%*\"-][^\s#:%*\"]*|@?(?:[0-9]{1,10}:[0-9]{0,10}|:[0-9]{1,10})")
+# Not "%" and "%group": pam_limits takes them for maxlogins alone.
+_DOMAIN = re.compile(r"\*|@?[^\s#:@%*\"-][^\s#:%*\"]*|@?(?:[0-9]{1,10}:[0-9]{0,10}|:[0-9]{1,10})")
 _PAM_FILE = re.compile(r"/etc/security/limits\.d/[A-Za-z0-9_][A-Za-z0-9_.@+-]*\.conf", re.ASCII)
 
 
@@ -118,6 +130,8 @@ def desired(params: Params) -> Desired:
         present=present,
         everything=not any(targets),
     )
+    if present and (wanted.pam or wanted.manager):
+        _refuse_low(wanted)
     for selector in wanted.processes:
         if wanted.restart and selector.unit in wanted.units:
             raise OptionError(
@@ -126,6 +140,20 @@ def desired(params: Params) -> Desired:
                 "another unit than restart ends, which then has its new limits",
             )
     return wanted
+
+
+def _refuse_low(wanted: Desired) -> None:
+    """What is for everybody must not end logins or the boot: limits(1) and limits.conf(5) count in KiB, the kernel in bytes."""
+    for name, floor in FLOORS.items():
+        limit = wanted.limits.get(name)
+        if limit and number(limit.soft) < floor:
+            unit = "bytes" if name in BYTES else "of them"
+            raise OptionError(
+                f"limits.{name}",
+                limit.soft,
+                f"{floor} {unit} or more beside {'pam' if wanted.pam else 'systemd_manager'}: with fewer nobody could log in, "
+                "or nothing start",
+            )
 
 
 def number(value: Value) -> float:

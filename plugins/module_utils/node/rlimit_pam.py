@@ -49,7 +49,7 @@ class Logins:
         """Raise where no login would get our lines, or a line of another file wins over one of them for all that it names."""
         if not self.loaded_by:
             raise BulwarkError(
-                "pam: no service of /etc/pam.d loads pam_limits.so, so that its limits reach no login. "
+                "pam: no service of /etc/pam.d that logs in loads pam_limits.so, so that its limits reach no login. "
                 "Add 'session required pam_limits.so' to those that shall"
             )
         for entry, wins in self._rivals(pam, wanted):
@@ -128,7 +128,8 @@ def observe(host: Host, path: str) -> Logins:
     passwd = re.findall(r"^([^:\n]+):[^:\n]*:([0-9]{1,10}):", host.read("/etc/passwd") or "", re.MULTILINE)
     return Logins(
         others=tuple(entry for entry in pam_limits.entries(host) if entry["file"] != path),
-        loaded_by=tuple(loaded_by),
+        # That one is for the user's own service manager, which a login starts beside itself.
+        loaded_by=tuple(name for name in loaded_by if name != "systemd-user"),
         unloaded=tuple(unloaded),
         users={name: int(uid) for name, uid in passwd},
         rttime=_knows_rttime(host),
@@ -157,7 +158,9 @@ def edited(text: str | None, wanted: Mapping[_Key, str], domain: str | None, nam
     lines = {**kept, **wanted}
     if lines == old:
         return text
-    rendered = (f"{domain}\t{kind}\t{item}\t{lines[domain, item, kind]}\n" for domain, item, kind in sorted(lines))
+    # Of two domains of one rank the later line wins: who names fewer comes later.
+    ordered = sorted(lines, key=lambda key: (-_width(key[0]), key))
+    rendered = (f"{domain}\t{kind}\t{item}\t{lines[domain, item, kind]}\n" for domain, item, kind in ordered)
     return _HEADER + "".join(rendered) if lines else None
 
 
@@ -205,6 +208,14 @@ def _normal(item: str, value: str) -> str:
 def _rank(domain: str) -> int:
     """The lower one wins: users and their numbers, @group, %group, %, then *."""
     return {"*": 4, "%": 3}.get(domain) or {"@": 1, "%": 2}.get(domain[0], 0)
+
+
+def _width(domain: str) -> float:
+    """How many numbers a domain names, at most."""
+    low, colon, high = domain.removeprefix("@").partition(":")
+    if not colon:
+        return float("inf") if domain == "*" else 1
+    return int(high) - int(low or 0) + 1 if high else float("inf") if low else 1
 
 
 def _order(path: str) -> tuple[bool, str]:

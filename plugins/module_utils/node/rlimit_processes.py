@@ -21,7 +21,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.node.processes import
 from ansible_collections.bulwark.node.plugins.module_utils.node.rlimit_options import UNLIMITED, Selector
 from ansible_collections.bulwark.node.plugins.module_utils.node.rlimits import LIMITS, Limit, Value, limits_of
 
-__all__ = ["Live", "Prlimit", "as_limit", "as_text", "boot_id", "known", "lives", "observe", "selected"]
+__all__ = ["Live", "Prlimit", "as_limit", "as_text", "boot_id", "bounds", "known", "lives", "observe", "selected"]
 
 # RLIMIT_* in include/uapi/asm-generic/resource.h, in its order. Architectures that differ (alpha, mips, sparc) run no Kubernetes.
 _NUMBERS = dict(zip(LIMITS, range(16)))
@@ -75,8 +75,7 @@ class Prlimit:
 
     def capable(self) -> bool:
         """Whether we have CAP_SYS_RESOURCE, which root may lack: capabilities(7)."""
-        match = re.search(r"^CapEff:\s*([0-9a-f]{1,16})$", self._host.read("/proc/self/status") or "", re.MULTILINE)
-        return match is not None and bool(int(match.group(1), 16) & _CAP_SYS_RESOURCE)
+        return bool(_capable(self._host, "self"))
 
     def set(self, pid: int, ticks: int, name: str, limit: Limit) -> None:
         """Give the process that started then a limit. Raises HostError where it has gone or the kernel refuses.
@@ -188,6 +187,11 @@ def lives(host: Host, pid: int, ticks: int) -> bool:
     return process is not None and process.start_ticks == ticks and not process.is_ended
 
 
+def bounds(host: Host) -> dict[str, Limit]:
+    """The limits of PID 1 where it lacks CAP_SYS_RESOURCE: no service or login gets a higher hard limit than that. Else empty."""
+    return limits_of(host, 1) if _capable(host, "1") is False else {}
+
+
 def boot_id(host: Host) -> str:
     """Of this boot: a start time means nothing in another."""
     return (host.read("/proc/sys/kernel/random/boot_id") or "").strip()
@@ -202,6 +206,12 @@ def as_limit(text: str) -> Limit | None:
     """The limit of such a text; None where it is none."""
     match = re.fullmatch(r"([0-9]{1,19}|unlimited):([0-9]{1,19}|unlimited)", text, re.ASCII)
     return Limit(*(part if part == UNLIMITED else int(part) for part in match.groups())) if match else None
+
+
+def _capable(host: Host, process: str) -> bool | None:
+    """Whether a process has CAP_SYS_RESOURCE; None where its status does not say."""
+    match = re.search(r"^CapEff:\s*([0-9a-f]{1,16})$", host.read(f"/proc/{process}/status") or "", re.MULTILINE)
+    return bool(int(match.group(1), 16) & _CAP_SYS_RESOURCE) if match else None
 
 
 def _live(host: Host, process: Process) -> Live | None:

@@ -250,7 +250,7 @@ EVERYWHERE: dict[str, Any] = {"pam": pam(), "systemd_manager": True, "systemd_un
     [
         ("nofile", 65536, Limit(65536, 65536)),
         ("nofile", "65536", Limit(65536, 65536)),
-        ("nofile", {"soft": 1, "hard": "2"}, Limit(1, 2)),
+        ("nofile", {"soft": 1000, "hard": "2000"}, Limit(1000, 2000)),
         *(("memlock", word, Limit(UNLIMITED, UNLIMITED)) for word in ("unlimited", "infinity", "-1", -1)),
         ("memlock", "64K", Limit(65536, 65536)),
         ("memlock", {"soft": "8M", "hard": "1GiB"}, Limit(8 << 20, 1 << 30)),
@@ -342,6 +342,10 @@ def test_values_are_the_kernel_s(name: str, given: Any, limit: Limit) -> None:
         ),
         ({"limits": nofile(1, 1048577), "processes": [by(pid=900)]}, "limits.nofile", "or raise_ceilings beside it"),
         ({"limits": nofile(1 << 31), "pam": pam(), "raise_ceilings": True}, "limits.nofile", "at most 2147483584"),
+        *(
+            ({"limits": nofile(4096), "pam": pam(domain)}, "pam.domain", "a domain of limits.conf(5)")
+            for domain in ("%", "%qemu")
+        ),
     ],
 )
 def test_a_refused_option_is_named_with_what_is_expected_before_the_first_write(
@@ -358,10 +362,10 @@ def test_a_refused_option_is_named_with_what_is_expected_before_the_first_write(
 
 
 @pytest.mark.parametrize(
-    "domain", ["*", "%", "alice", "@qemu", "%qemu", "1000:1999", "1000:", ":1000", "@5:9", "svc_x.y", "DOM\\u", "a@b"]
+    "domain", ["*", "alice", "@qemu", "1000:1999", "1000:", ":1000", "@5:9", "svc_x.y", "DOM\\u", "a@b"]
 )
 def test_domains_of_all_forms_are_taken(domain: str) -> None:
-    assert rlimit_options.desired(params(limits=nofile(1), pam=pam(domain))).pam == rlimit_options.Pam(domain, PAM)
+    assert rlimit_options.desired(params(limits=nofile(4096), pam=pam(domain))).pam == rlimit_options.Pam(domain, PAM)
 
 
 # --- files
@@ -587,8 +591,10 @@ def test_a_file_that_sorts_after_the_winner_is_the_way_out(machine: Make) -> Non
 def test_logins_without_pam_limits_are_named(machine: Make) -> None:
     given: dict[str, Any] = {"limits": nofile(4096), "pam": pam("alice")}
     assert run(machine(), **given).verdict.warnings == ()
-    with pytest.raises(BulwarkError, match=r"pam: no service of /etc/pam.d loads pam_limits.so"):
-        run(machine({"/etc/pam.d/sshd": "", "/etc/pam.d/login": ""}), True, **given)
+    # What a login starts beside itself.
+    user = {"/usr/lib/pam.d/systemd-user": "session required pam_limits.so"}
+    with pytest.raises(BulwarkError, match=r"pam: no service of /etc/pam.d that logs in loads pam_limits.so"):
+        run(machine({"/etc/pam.d/sshd": "", "/etc/pam.d/login": "", **user}), True, **given)
     (warning,) = run(machine({"/etc/pam.d/login": "session required pam_unix.so"}), **given).verdict.warnings
     assert warning.startswith("login does not use pam_limits")
     config = {"/etc/ssh/sshd_config": "usepam no\nUsePAM yes"}
@@ -598,6 +604,28 @@ def test_logins_without_pam_limits_are_named(machine: Make) -> None:
     assert run(machine(config), **given).verdict.warnings == ()
     (warning,) = run(machine(), limits=nofile(4096), pam=pam("*")).verdict.warnings
     assert "not for root" in warning
+
+
+@pytest.mark.parametrize(
+    "target", [{"pam": pam("alice")}, {"systemd_manager": True}, {"systemd_units": ["cron.service"]}]
+)
+def test_what_pid_1_cannot_give_is_refused(machine: Make, target: dict[str, Any]) -> None:
+    status = "/proc/1/status"
+    wanted: dict[str, Any] = {"limits": {"memlock": 8388608 * 2}, **target}
+    host = machine({status: f"{FILES[status]}\nCapEff:\t{WITHOUT_SYS_RESOURCE}"})
+    before = snapshot(host)
+    for check in (True, False):
+        with pytest.raises(
+            OptionError, match=r"limits.memlock: got 16777216, expected at most 8388608, the hard limit of PID 1"
+        ):
+            run(host, check, **wanted)
+    assert snapshot(host) == before
+    run(host, True, **{**wanted, "limits": {"memlock": 8388608}})
+    # A live process is another's business, and with the capability there is no such bound.
+    run(host, True, limits={"memlock": 8388608 * 2}, processes=[by(pid=900)])
+    run(machine({status: f"{FILES[status]}\nCapEff:\t{ALL_CAPS}"}), True, **wanted)
+    if "pam" not in target:
+        run(host, True, limits={"nofile": UNLIMITED}, **target)
 
 
 # --- systemd
@@ -637,7 +665,7 @@ def test_without_systemd_its_targets_are_refused_by_name(machine: Make) -> None:
         ({"systemd_units": ["cron.service"]}, "systemd_units"),
     ):
         with pytest.raises(BulwarkError, match=rf"^{name}: systemd is not the service manager here$"):
-            run(host, True, limits=nofile(1), **given)
+            run(host, True, limits=nofile(4096), **given)
     assert not run(host, state="absent").changed
 
 
@@ -879,7 +907,46 @@ def test_a_ceiling_that_others_need_stays(machine: Make) -> None:
     Path(f"{host.root}/etc/security/limits.conf").write_text("bob hard nofile 1500000\n")
     result = run(host, state="absent")
     assert host.read(NR_OPEN) == "2000000\n"
-    assert result.verdict.warnings == ("fs.nr_open stays 2000000: others set nofile to as much",)
+    assert result.verdict.warnings == (
+        "fs.nr_open stays 2000000: others set it, or nofile, to more than there was before",
+    )
+
+
+def test_a_ceiling_that_another_file_sets_higher_stays(machine: Make) -> None:
+    host = machine()
+    run(host, limits=nofile(2000000), pam=pam("alice"), raise_ceilings=True)
+    Path(f"{host.root}/etc/sysctl.d/99-db.conf").write_text("fs.nr_open = 3000000\n")
+    Path(f"{host.root}{NR_OPEN}").write_text("3000000\n")
+    result = run(host, state="absent")
+    assert host.read(NR_OPEN) == "3000000\n"
+    assert "fs.nr_open stays 3000000" in result.verdict.warnings[0]
+
+
+@pytest.mark.parametrize("target", [{"pam": pam("alice")}, {"systemd_manager": True}])
+@pytest.mark.parametrize(
+    "limits", [nofile(0), nofile(255), {"as": "64"}, {"stack": 8}, {"nproc": 1}, {"data": {"soft": 0, "hard": "1G"}}]
+)
+def test_what_would_end_logins_or_the_boot_is_refused(
+    machine: Make, limits: dict[str, Any], target: dict[str, Any]
+) -> None:
+    host = machine()
+    before = snapshot(host)
+    with pytest.raises(OptionError, match=r"or more beside (pam|systemd_manager)"):
+        run(host, True, limits=limits, **target)
+    assert snapshot(host) == before
+
+
+def test_a_small_limit_of_a_unit_or_a_process_is_warned_of(machine: Make) -> None:
+    warnings = run(machine(), True, limits=nofile(16), systemd_units=["containerd.service"]).verdict.warnings
+    assert "limits.nofile 16 is below 256, with which most programs do not work" in warnings
+
+
+def test_of_our_own_lines_the_narrower_domain_counts(machine: Make) -> None:
+    host = machine()
+    for domain, number in (("1001:1001", 4000), ("1:5000", 3000), ("1000:", 3500)):
+        run(host, limits=nofile(number), pam=pam(domain))
+    domains = [line.split("\t")[0] for line in (host.read(PAM) or "").split("\n")[1:-1]]
+    assert list(dict.fromkeys(domains)) == ["1000:", "1:5000", "1001:1001"]
 
 
 def test_systemd_takes_infinity_and_large_numbers_are_warned_of(machine: Make) -> None:
