@@ -195,6 +195,10 @@ def converge(domain: Domain[S, D], params: Params, check: bool) -> Result:
         verdict = domain.judge(before, after, left, desired)
         if verdict.failed:
             raise unmet_error(verdict.unmet)
+        # What is recorded beside the machine's state, and is no change of it.
+        settle = getattr(domain, "settle", None)
+        if settle is not None:
+            settle(desired)
         return _result(before, after, changes, left, verdict)
     except BaseException as error:
         _roll_back(error, undos)

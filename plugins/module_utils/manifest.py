@@ -38,7 +38,7 @@ class Manifest:
         self._by = by
 
     def entries(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """{kind: {path: {before, by}}}. Raises HostError where the manifest is not one: it is never overwritten blindly.
+        """{kind: {path: {before, by}}}, of ``devices`` with after and boot. Raises HostError where the manifest is not one: it is never overwritten blindly.
 
         ``devices`` are mode and owner of nodes below /dev, ``members`` those of groups, ``limits`` those of live processes.
         """
@@ -49,7 +49,9 @@ class Manifest:
             content = json.loads(text)
             found = {kind: content.get(kind, {}) for kind in _KINDS}
             if (content["schema"], set(content) - {"schema", *_KINDS}) != (_SCHEMA, set()) or not all(
-                isinstance(entry["by"], str) and _is_before(kind, entry["before"])
+                isinstance(entry["by"], str)
+                and _is_before(kind, entry["before"])
+                and (kind != "devices" or all(isinstance(entry[key], str) for key in ("after", "boot")))
                 for kind, entries in found.items()
                 for entry in entries.values()
             ):
@@ -109,7 +111,12 @@ class Manifest:
         if text is not None:
             self._make_folder_of(path, undos)
         self.change(
-            "files", [path], self._file, lambda: put(None if text is None else text.encode()), lambda: put(old), undos
+            "files",
+            [path],
+            self._file,
+            lambda: put(None if text is None else text.encode("utf-8", "surrogateescape")),
+            lambda: put(old),
+            undos,
         )
 
     def link(self, path: str, target: str | None, undos: Undos) -> None:
@@ -143,6 +150,30 @@ class Manifest:
         entries = self.entries()
         self._write({**entries, kind: {name: entry for name, entry in entries[kind].items() if name not in names}})
 
+    def settle(self) -> None:
+        """At the end of ``state: absent``, drop our entries of what is as it was: a run that was killed before its write left them.
+
+        Of devices and members none is left: what was not given back by now is another's.
+        """
+        read: Mapping[str, Callable[[str], Any]] = {
+            "files": self._file,
+            "links": self._host.link_target,
+            "kernel": self.attribute,
+        }
+
+        def stays(kind: str, path: str, entry: Mapping[str, Any]) -> bool:
+            if entry["by"] != self._by or kind == "limits":
+                return True
+            return kind in read and read[kind](path) != entry["before"]
+
+        entries = self.entries()
+        kept = {
+            kind: {path: entry for path, entry in of_kind.items() if stays(kind, path, entry)}
+            for kind, of_kind in entries.items()
+        }
+        if kept != entries:
+            self._write(kept)
+
     def attribute(self, path: str) -> str:
         """The value of an attribute as one would write it: of ``always [madvise] never`` the one in brackets."""
         text = (self._host.read(path) or "").strip()
@@ -165,8 +196,9 @@ class Manifest:
         write: Callable[[], None],
         undo: Callable[[], None],
         undos: Undos,
+        more: Mapping[str, str] | None = None,
     ) -> None:
-        """Change what is named by ``paths``, all of one kind, and recorded first.
+        """Change what is named by ``paths``, all of one kind, and recorded first, with ``more`` beside ``before`` and ``by``.
 
         ``read`` gives what would have to be written to have it again, None where there is nothing; attributes of the
         kernel that move together are one change.
@@ -196,7 +228,8 @@ class Manifest:
                 undo()
 
         added = {path: {"before": None if self._is_ours(kind, path) else old[path], "by": self._by} for path in new}
-        self._write({**entries, kind: {**entries[kind], **added}})
+        recorded = {**entries[kind], **added}
+        self._write({**entries, kind: {**recorded, **{path: {**recorded[path], **(more or {})} for path in paths}}})
         undos.push(", ".join(paths), undo_change)
         write()
         settle()

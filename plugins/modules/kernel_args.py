@@ -13,16 +13,18 @@ author:
 description:
   - Puts arguments on the kernel's command line from the next boot on, or takes them away. It never reboots, and RV(reboot_required) says
     whether what was asked for is what runs, by C(/proc/cmdline).
-  - They are written to where the boot loader's entries are made from, so that they outlive an upgrade of the kernel, and the entries are
-    then made anew by the boot loader's own tool and read back. An entry that is not as asked for fails the run, and all is undone.
+  - They are written to where the boot loader's entries are made from, so that they outlive an upgrade of the kernel, and into the entries,
+    which are read back. An entry that is not as asked for fails the run, and all is undone.
   - Everything is checked before the first write. The boot loader is one of those below, no other file has the last word, C(/boot) is
     mounted and has room, and the line fits into what the kernel takes.
   - A run that is stopped undoes what it did. After SIGKILL or a loss of power run it again, which goes on from what there is.
   - What was there before is kept in C(/var/lib/bulwark/manifest.json).
   - GRUB of Debian and Ubuntu gets C(/etc/default/grub.d/99-bulwark.cfg), which appends to C(GRUB_CMDLINE_LINUX_DEFAULT), and then
     C(update-grub). Entries for recovery stay as they are, for they must boot without what may have broken the others.
-  - Entries of C(kernel-install) (systemd-boot) get the line in C(/etc/kernel/cmdline), and C(kernel-install add) for each installed kernel.
-    What was added and taken away is noted in C(/etc/kernel/bulwark-kernel-args). As at an upgrade that may build an initrd anew.
+  - Of the entries of C(kernel-install) (systemd-boot) the C(options) are edited, and C(/etc/kernel/cmdline) for kernels to come; where there
+    is none it is written from the entries, and entries that differ are refused. C(kernel-install) is not run, for it would write kernel and
+    initrd anew, on a partition that may be full. What was added and taken away is noted in C(/etc/kernel/bulwark-kernel-args).
+  - What follows an argument C(--) is for init. Arguments are put before it, or the line is refused.
   - Where there is C(grubby) (EL, Fedora) it edits the entries, and C(/etc/kernel/cmdline) is for kernels to come. This one is built by the
     manual and not tested on such a machine. The entries are read back, since C(grubby) takes arguments for a set.
   - Refused by name, with what to run instead, are rpm-ostree, bootc, a unified kernel image, sealed by Secure Boot or not, Talos,
@@ -46,21 +48,44 @@ options:
       - The arguments, each item a group of one or more that stay together and in order, such as V(hugepagesz=1G hugepages=8).
       - A value with spaces takes double quotes, as the kernel's parser has it, such as V(dyndbg="file drivers/usb/* +p"). C($), C(`),
         backslashes and single quotes are refused, for shells and boot loaders on the way would read them. So is C(--).
-      - A group is present where its arguments stand in the line one after the other, and no other argument takes that away. Of names that
-        can be given once the last one counts, so that ours replaces another value. Of V(default_hugepagesz), and of each size in
-        V(hugepagesz), the first one counts.
+      - A group is present where its arguments stand in the line one after the other, and no other argument takes that away. Of
+        V(default_hugepagesz), and of each size in V(hugepagesz), the first one counts.
       - A group with V(hugepagesz) replaces that of the same size, with its V(hugepages). V(hugepages) takes a V(hugepagesz) or
         V(default_hugepagesz) before it in the same group.
-      - Given more than once are V(acpi_osi), V(console), V(crashkernel), V(dyndbg), V(earlycon), V(efi), V(ip), V(memmap),
-        V(modprobe.blacklist), V(netconsole), V(pci), V(trace_event), V(video), those of dracut for LUKS, LVM, RAID and drivers, and
-        V(systemd.mask), V(systemd.setenv) and V(systemd.wants). Of these nothing is replaced, and groups that share such a name keep
-        their order. C(-) and C(_) in names are the same, as for the kernel.
+      - Another value is replaced only where the name is known to have one, of which the last counts. These are V(amd_pstate), V(apparmor),
+        V(audit), V(audit_backlog_limit), V(biosdevname), V(clocksource), V(consoleblank), V(debug), V(elevator), V(enforcing),
+        V(gather_data_sampling), V(hpet), V(hugetlb_cma), V(hugetlb_free_vmemmap), V(idle), V(init_on_alloc), V(init_on_free),
+        V(irqaffinity), V(isolcpus), V(kpti), V(kthread_cpus), V(l1tf), V(lockdown), V(log_buf_len), V(loglevel), V(lsm), V(maxcpus),
+        V(mds), V(mitigations), V(mmio_stale_data), V(net.ifnames), V(nmi_watchdog), V(nohz), V(nohz_full), V(nokaslr), V(nopti),
+        V(nosmt), V(nosoftlockup), V(nowatchdog), V(nr_cpus), V(numa_balancing), V(oops), V(page_poison), V(panic), V(panic_on_warn),
+        V(pcie_aspm), V(preempt), V(psi), V(pti), V(quiet), V(rcu_nocb_poll), V(rcu_nocbs), V(resume), V(resume_offset), V(retbleed),
+        V(rootdelay), V(security), V(selinux), V(skew_tick), V(slab_nomerge), V(softlockup_panic), V(spec_rstack_overflow),
+        V(spec_store_bypass_disable), V(spectre_v2), V(split_lock_detect), V(srbds), V(swapaccount), V(systemd.show_status),
+        V(systemd.unified_cgroup_hierarchy), V(systemd.unit), V(transparent_hugepage), V(tsx), V(tsx_async_abort), V(vga), V(vsyscall),
+        V(watchdog), and the parameters of the modules V(cpufreq), V(cpuidle), V(intel_idle), V(iommu), V(ipv6), V(kvm), V(kvm_amd),
+        V(kvm_intel), V(nf_conntrack), V(nvme), V(nvme_core), V(printk), V(processor), V(random), V(rcupdate), V(rcutree), V(usbcore),
+        V(vfio_iommu_type1), V(vfio_pci), V(workqueue) and V(zswap), such as V(kvm_intel.nested=1).
+      - All other names add up, such as V(console), V(cgroup_enable) or V(intel_iommu). The argument is added where it is not there, and another
+        value stays beside it. To replace one, take it away first. Groups that share such a name keep their order. Where a file of GRUB
+        gives another value of a name that is not known to add up, a warning names the file and its line.
+      - C(-) and C(_) in names are the same, as for the kernel.
+      - Refused is what finds the root file system or is run from it, such as V(root), V(rootflags), V(init), V(ostree), V(cryptdevice), V(nfsroot),
+        V(luks.uuid), V(rd.luks.uuid), V(rd.lvm.lv), V(rd.md.uuid), and V(ip) where the root is on the network. These are changed by hand.
+      - What follows V(--) in a line is for init. Arguments go before it, and one that a file of GRUB gives before ours is refused.
+      - Hugepages that would not leave enough memory on each NUMA node are refused, with the sum of all on the line.
       - With O(state=absent) a name alone means it with any value, such as V(isolcpus), and V(isolcpus=2-7) that value alone. A size alone, such
         as V(hugepagesz=1G), takes the V(hugepages) with it that follow. Of several arguments those that stand one after the other are meant.
       - What another file sets and this module may not edit is refused with O(state=absent), with that file and its line. For GRUB these are all
         files but its own.
     type: list
     elements: str
+  memory_reserve:
+    description:
+      - How much memory the hugepages of the next line must leave beside what runs, such as V(8G). Each NUMA node keeps its share of it.
+        Hugepages that are configured already, or run, are not refused.
+      - The default is what the kubelet reserves, including its eviction threshold. Without a kubelet, or where its configuration cannot
+        be read, it is 4 GiB or 10 % of the memory, whichever is more.
+    type: str
   state:
     description:
       - V(present) puts what is named in place, and leaves the rest alone.

@@ -75,6 +75,8 @@ options:
   users:
     description:
       - Users that are to be members of the group of the device, which is O(device.group) or the one that it has.
+      - Refused for root's group, and by name for C(sudo), C(wheel), C(adm), C(disk), C(shadow), C(docker), C(lxd), C(kmem),
+        C(systemd-journal) and C(staff), whose members may do more than use KVM.
       - They may be a directory's, the group must be one of C(/etc/group). Membership lasts, also with O(persist=false).
       - A process gets it when it starts or logs in. What runs without it is listed in RV(restart_required).
     type: list
@@ -108,7 +110,9 @@ options:
     description:
       - V(present) sets what is named, and leaves the rest alone.
       - V(absent) gives the device the owner, group and mode from before this module, ends the memberships that it began, and removes its
-        files. Modules stay loaded until the next boot, and a node that udev made so from the first stays so. Both are named.
+        files. A device that was made anew by a boot, or changed by another since, is left alone, with a warning. Nothing tells a membership
+        that another ended and began again from this module's own, so it is ended as well. Modules stay loaded until the next
+        boot, and a node that udev made so from the first stays so. Both are named.
     type: str
     choices:
       - present

@@ -18,8 +18,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.bulwark.node.tests.hosts.adhoc import Ran as Ran
-from ansible_collections.bulwark.node.tests.hosts.adhoc import call
+from ansible_collections.bulwark.node.tests.hosts.adhoc import Ran, call
 from ansible_collections.bulwark.node.tests.hosts.machine import Machine, Site
 from ansible_collections.bulwark.node.tests.hosts.roots import RELEASES, missing_tools
 

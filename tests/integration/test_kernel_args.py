@@ -20,9 +20,10 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.bulwark.node.tests.hosts.adhoc import Ran
 from ansible_collections.bulwark.node.tests.hosts.machine import Site
 
-from .conftest import Module, Ran, facts_over_ssh, snapshot, tool
+from .conftest import Module, facts_over_ssh, snapshot, tool
 
 RUNNING = "BOOT_IMAGE=/vmlinuz-6.1.0-28-amd64 root=/dev/vda1 ro quiet"
 MACHINE = "0123456789abcdef0123456789abcdef"
@@ -360,16 +361,46 @@ def test_kernel_install_gives_them_to_a_new_kernel_and_takes_others_away(kernel_
     assert set(options_of(kernel_install).values()) == {f"root=/dev/vda1 ro quiet systemd.machine_id={MACHINE}"}
 
 
-def test_where_kernel_install_fails_all_is_undone(kernel_install: Tree) -> None:
+def test_images_stay_as_they_are_where_those_of_boot_have_changed_and_kernel_install_would_fail(
+    kernel_install: Tree,
+) -> None:
     plugin = kernel_install.path("kernel/install.d/99-fails.install")
     plugin.parent.mkdir()
-    plugin.write_text('#!/bin/sh\necho "no room" >&2\nexit 7\n')
+    plugin.write_text("#!/bin/sh\nexit 7\n")
     plugin.chmod(0o755)
+    kernel_install.path("kernel/entry-token").write_text("other\n")
+    kernel_install.path("kernel/tries").write_text("3\n")
+    kernel_install.path("boot/initrd.img-6.1.0-27-amd64").unlink()
+    kernel_install.path("boot/initrd.img-6.1.0-28-amd64").write_text("grown" * 1000)
     before = kernel_install.state()
-    failed = kernel_install.run(arguments=GROUPS)
-    assert failed.failed
-    assert (
-        "kernel-install add 6.1.0-28-amd64 /boot/vmlinuz-6.1.0-28-amd64: returned 7 and said: no room" in failed["msg"]
-    )
-    assert failed["not_undone"] == []
-    assert kernel_install.state() == before
+    converge_and_back(kernel_install, arguments=GROUPS)
+    kernel_install.run(arguments=GROUPS)
+    after = kernel_install.state()
+    changed = {path for path in {*before, *after} if before.get(path) != after.get(path)}
+    entries = {f"boot/loader/entries/{MACHINE}-{version}.conf" for version in options_of(kernel_install)}
+    assert {path for path in changed if path.startswith("boot")} == entries
+    assert len(entries) == 2
+
+
+def test_the_line_of_a_rescue_is_not_what_a_new_kernel_gets(kernel_install: Tree) -> None:
+    kernel_install.path("kernel/cmdline").unlink()
+    kernel_install.path("cmdline").write_text(f"{RUNNING} systemd.unit=rescue.target init=/bin/bash\n")
+    kernel_install.run(arguments=GROUPS)
+    add_kernel(kernel_install, "6.1.0-29-amd64")
+    kernel_install.sh("kernel-install", "add", "6.1.0-29-amd64", "/boot/vmlinuz-6.1.0-29-amd64")
+    asked = f"root=/dev/vda1 ro quiet {' '.join(GROUPS)} systemd.machine_id={MACHINE}"
+    assert options_of(kernel_install) == dict.fromkeys(("6.1.0-27-amd64", "6.1.0-28-amd64", "6.1.0-29-amd64"), asked)
+
+
+def test_what_a_new_kernel_gives_to_init_stays_behind_ours(kernel_install: Tree) -> None:
+    line = f"root=/dev/vda1 ro -- x systemd.machine_id={MACHINE}"
+    kernel_install.path("kernel/cmdline").write_text("root=/dev/vda1 ro -- x\n")
+    for version in ("6.1.0-27-amd64", "6.1.0-28-amd64"):
+        kernel_install.sh("kernel-install", "add", version, f"/boot/vmlinuz-{version}")
+    assert set(options_of(kernel_install).values()) == {line}
+    converge_and_back(kernel_install, arguments=GROUPS)
+    kernel_install.run(arguments=GROUPS)
+    add_kernel(kernel_install, "6.1.0-29-amd64")
+    kernel_install.sh("kernel-install", "add", "6.1.0-29-amd64", "/boot/vmlinuz-6.1.0-29-amd64")
+    assert set(options_of(kernel_install).values()) == {line.replace(" --", f" {' '.join(GROUPS)} --")}
+    assert len(options_of(kernel_install)) == 3

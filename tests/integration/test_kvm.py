@@ -21,9 +21,10 @@ import pytest
 
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import kvm_modules, kvm_persist
+from ansible_collections.bulwark.node.tests.hosts.adhoc import Ran
 from ansible_collections.bulwark.node.tests.hosts.machine import Machine, Site
 
-from .conftest import SYSTEMD, WITHOUT_SYSTEMD, Module, Ran, snapshot
+from .conftest import SYSTEMD, WITHOUT_SYSTEMD, Module, snapshot
 
 KVM = Path("/dev/kvm")
 CREATE_VM = 0xAE01

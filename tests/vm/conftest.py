@@ -35,7 +35,10 @@ def vms() -> Iterator[Slot]:
 
 @pytest.fixture(scope="session")
 def vm(vms: Slot) -> Vm:
-    """One machine, up. All tests share it, for a boot takes half a minute: what one changes it puts back."""
+    """One machine, up. All tests share it, for a boot takes half a minute: what one changes it puts back.
+
+    Its kernel may be the newer one by then, and has loaded kvm_amd.
+    """
     machine = Vm(vms)
     machine.start()
     machine.wait()

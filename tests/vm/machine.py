@@ -18,10 +18,10 @@ A power cut loses what the machine had not yet handed to its disk.
 from __future__ import annotations
 
 import base64
-import json
 import os
 import shlex
 import subprocess
+from pathlib import Path
 
 from ansible_collections.bulwark.node.tests.hosts.remote import MachineError, Remote, Slot
 
@@ -33,6 +33,7 @@ __all__ = ["UPGRADE", "MachineError", "Vm"]
 # The folder in it that has the package of a newer kernel.
 UPGRADE = "/srv/upgrade"
 
+_SCRIPT = Path(__file__).with_name("power.sh")
 _PORT = 2222
 
 
@@ -68,33 +69,30 @@ class Vm(Remote[Slot]):
         network = f"user,id=network,restrict=on,hostfwd=tcp:{self.address}:{self.port}-:22"
         qemu = [
             *emulator(),
+            "-no-reboot",
             *("-drive", f"file=/proc/self/fd/{self._disk},format=raw,if=virtio,cache=unsafe"),
             *("-netdev", network, "-device", "virtio-net-pci,netdev=network,romfile="),
             *("-smbios", f"type=11,value=io.systemd.credential.binary:ssh.authorized_keys.root={key}"),
             *("-chardev", f"file,id=console,path={self.log},append=on", "-serial", "chardev:console", "-qmp", "stdio"),
         ]
-        with self.log.open("ab") as said:
-            self._power = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *qemu],
-                pass_fds=[self._disk],
-                stdin=subprocess.PIPE,
-                stdout=said,
-                stderr=subprocess.STDOUT,
-            )
+        self._power = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "sh", str(_SCRIPT), str(self.log), *qemu],
+            pass_fds=[self._disk],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
 
     def wait(self, timeout: float = 180) -> None:
         super().wait(timeout)
 
-    def reboot(self, timeout: float = 240) -> None:
+    def reboot(self, timeout: float = 180) -> None:
         super().reboot(timeout)
 
     def stop(self, timeout: float = 90) -> None:
         """Shut it down in order, by its power button."""
-        if self._power is None or self._power.stdin is None:
+        if self._power is None or not self.running:
             raise self._error("it is off")
-        for command in ("qmp_capabilities", "system_powerdown"):
-            self._power.stdin.write(json.dumps({"execute": command}).encode())
-        self._power.stdin.flush()
+        Path(f"{self.log}.commands").write_text('{"execute": "system_powerdown"}')
         try:
             self._power.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -104,8 +102,8 @@ class Vm(Remote[Slot]):
     def kill(self) -> None:
         """Cut its power."""
         if self._power is not None:
-            self._power.kill()
-            self._power.communicate(timeout=10)
+            self._power.terminate()
+            self._power.wait(10)
             self._power = None
 
     def close(self) -> None:

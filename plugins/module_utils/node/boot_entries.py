@@ -1,15 +1,16 @@
 # Copyright (c) 2026, the bulwark.node authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Entries of the Boot Loader Specification (Type #1), made from /etc/kernel/cmdline by kernel-install(8), or edited by grubby(8).
+"""Entries of the Boot Loader Specification (Type #1) that kernel-install(8) makes and we edit, or grubby(8) does.
 
-The line of /etc/kernel/cmdline is what a new kernel gets. Where there is none, kernel-install takes the running line: then one
-is written first, so that a new kernel does not lose what is only staged.
+The line of /etc/kernel/cmdline is what a new kernel gets. Where there is none, kernel-install takes the running line, be it that
+of a rescue: then one is written from the entries, which are what boots.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -17,10 +18,11 @@ from fnmatch import fnmatchcase
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Undos
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER
+from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER, Manifest
 from ansible_collections.bulwark.node.plugins.module_utils.node import kernel_cmdline
 from ansible_collections.bulwark.node.plugins.module_utils.node.boot_loader import Boot, Entry, Goal, Source
 from ansible_collections.bulwark.node.plugins.module_utils.node.kernel_cmdline import Line
+from ansible_collections.bulwark.node.plugins.module_utils.node.redact import redacted
 
 __all__ = ["Grubby", "KernelInstall"]
 
@@ -29,14 +31,14 @@ RECORD = "/etc/kernel/bulwark-kernel-args"
 _VENDOR_CMDLINE = "/usr/lib/kernel/cmdline"
 _GRUBENV = "/boot/grub2/grubenv"
 _HEADER = f"{HEADER}; what its module kernel_args added to {CMDLINE}, and what it took away.\n"
-# What the boot loader adds to the running line by itself.
-_LOADERS_OWN = ("BOOT_IMAGE", "initrd")
+_OPTIONS = re.compile(r"^[ \t]*options[ \t]+(.*)$", re.MULTILINE)
+_WORD = re.compile(r'(?:[^\s"]|"[^"]*(?:"|$))+')
 
 
 class KernelInstall:
     """The backend ``kernel_install``; ``root`` is the folder that has ``loader/entries``."""
 
-    maker = "kernel-install add"
+    maker = "kernel-install"
 
     def __init__(self, root: str) -> None:
         self._root = root
@@ -48,25 +50,31 @@ class KernelInstall:
             name: kernel_cmdline.split(rest)
             for name, rest in re.findall(r"^(added|taken) (.*)$", record or "", re.MULTILINE)
         }
-        line = _configured(host, text)
-        ours = recorded.get("added", ())
-        entries = tuple(self._entries(host))
-        default, reason = self._default(host, entries)
+        ours, taken = recorded.get("added", ()), recorded.get("taken", ())
+        words = kernel_cmdline.split((host.read(_VENDOR_CMDLINE) if text is None else text) or "")
+        entries = tuple(self._entries(host, words))
+        managed = [entry for entry in entries if entry.managed]
+        reason = None
+        if text is None and not words:
+            words, reason = _common(managed, ours, taken)
+        line = kernel_cmdline.running(words)
+        default, default_reason = self._default(host, entries)
         theirs = kernel_cmdline.absent(line, [ours]) if ours else line
         return Boot(
             record=RECORD,
             edited=CMDLINE,
             texts={RECORD: record, CMDLINE: text},
             ours=ours,
-            taken=recorded.get("taken", ()),
-            configured=line,
-            configured_reason=None,
+            taken=taken,
+            configured=None if reason else line,
+            configured_reason=reason,
             sources=tuple(Source(argument, CMDLINE, 1) for argument in theirs),
             place=len(line),
             entries=entries,
             default=default,
-            default_reason=reason,
+            default_reason=default_reason,
             made=self._folder,
+            init=words[len(line) :],
         )
 
     def record(self, goal: Goal) -> str:
@@ -74,49 +82,48 @@ class KernelInstall:
         return _HEADER + "".join(f"{name} {kernel_cmdline.join(line)}\n" for name, line in rows.items() if line)
 
     def predict(self, boot: Boot, goal: Goal) -> Boot:
-        line = goal.line or ()
-        # 90-loaderentry.install adds it where the line has none.
         entries = tuple(
-            replace(
-                entry,
-                line=(*line, *(a for a in entry.prefix if kernel_cmdline.key(a) not in map(kernel_cmdline.key, line))),
-            )
-            if entry.managed
-            else entry
-            for entry in boot.entries
+            replace(entry, line=_changed(entry, boot, goal)) if entry.managed else entry for entry in boot.entries
         )
-        return replace(boot, ours=goal.ours, taken=goal.taken, configured=line, entries=entries)
+        return replace(boot, ours=goal.ours, taken=goal.taken, configured=goal.line, entries=entries)
 
     def make(self, host: Host, boot: Boot, goal: Goal, undos: Undos) -> None:
-        self._keep(host, undos)
+        """Edit the options: ``kernel-install add`` would write kernel and initrd anew too, on a partition that may be full."""
+        manifest = Manifest(host, "kernel_args")
+        leaving = not goal.ours and not goal.taken
         for entry in boot.entries:
-            if entry.managed:
-                host.run(["kernel-install", "add", entry.version, _image(host, entry.version) or ""])
+            old, line = _text(host, entry.path), _changed(entry, boot, goal)
+            back = leaving and entry.first is not None
+            if entry.managed and (line != entry.line or back):
+                first = entry.first if back and entry.first and _words(entry.first) == (*line, *entry.init) else None
+                text = first or _rewritten(old, (*line, *entry.init))
+                if boot.fresh or entry.first is not None:
+                    manifest.file(entry.path, text, undos)
+                else:
+                    # Of a kernel that came after us: its first text has what is ours in it, and is none to go back to.
+                    _edit(host, entry.path, old, text, undos)
+            if leaving and entry.managed:
+                manifest.forget("files", [entry.path])
+        # Of kernels that are gone, and of entries that the boot loader has renamed (boot counting).
+        known = [path for path in manifest.entries()["files"] if path.rpartition("/")[0] == self._folder]
+        manifest.forget("files", [path for path in known if not host.exists(path)])
 
-    def _keep(self, host: Host, undos: Undos) -> None:
-        """Push the way back: the entries as they are."""
-        folder = self._folder
-        old = {name: host.read_bytes(f"{folder}/{name}") for name in host.names(folder) if name.endswith(".conf")}
+    def _options(self, host: Host, text: str) -> Line:
+        return _words(text)
 
-        def restore() -> None:
-            for name in {*old, *(name for name in host.names(folder) if name.endswith(".conf"))}:
-                content = old.get(name)
-                if content is None:
-                    host.remove(f"{folder}/{name}")
-                elif host.read_bytes(f"{folder}/{name}") != content:
-                    host.replace(f"{folder}/{name}", content)
-
-        undos.push(folder, restore)
-
-    def _entries(self, host: Host) -> list[Entry]:
+    def _entries(self, host: Host, configured: Line) -> list[Entry]:
         """The entries, the newest kernel first."""
         entries = []
         for name in host.names(self._folder):
             path = f"{self._folder}/{name}"
             if name.endswith(".conf") and host.is_file(path):
-                fields = _fields(host.read(path) or "")
+                text = _text(host, path)
+                fields, words = _fields(text), self._options(host, text)
                 version = fields.get("version", "")
-                line = kernel_cmdline.split(_expanded(host, fields.get("options", "")))
+                line = kernel_cmdline.running(words)
+                init = words[len(line) :]
+                # What 90-loaderentry.install adds to the configured line.
+                own = (f"systemd.machine_id={fields['machine-id']}",) if "machine-id" in fields else ()
                 if "linux" in fields:
                     entries.append(
                         Entry(
@@ -125,8 +132,9 @@ class KernelInstall:
                             line=line,
                             managed=self._is_managed(host, name, version),
                             version=version,
-                            prefix=tuple(a for a in line if kernel_cmdline.key(a) == "systemd.machine_id"),
-                            overhead=len(f"initrd={fields.get('initrd', '')} "),
+                            suffix=own if own and line[-1:] == own and own[0] not in configured else (),
+                            overhead=len(f"initrd={fields.get('initrd', '')} {kernel_cmdline.join(init)} "),
+                            init=init,
                         )
                     )
         return sorted(entries, key=lambda entry: _order(entry.version), reverse=True)
@@ -154,6 +162,9 @@ class Grubby(KernelInstall):
 
     maker = "grubby --update-kernel=ALL"
 
+    def _options(self, host: Host, text: str) -> Line:
+        return kernel_cmdline.split(_expanded(host, _fields(text).get("options", "")))
+
     def predict(self, boot: Boot, goal: Goal) -> Boot:
         entries = tuple(replace(entry, line=_edited(entry.line, boot, goal)) for entry in boot.entries)
         return replace(boot, ours=goal.ours, taken=goal.taken, configured=goal.line, entries=entries)
@@ -170,6 +181,21 @@ class Grubby(KernelInstall):
                 options += [f"--args={kernel_cmdline.join(new)}"] if new else []
                 for option in options:
                     host.run(["grubby", f"--update-kernel={_kernel_of(host, entry)}", option])
+
+    def _keep(self, host: Host, undos: Undos) -> None:
+        """Push the way back: the entries as they are."""
+        folder = self._folder
+        old = {name: host.read_bytes(f"{folder}/{name}") for name in host.names(folder) if name.endswith(".conf")}
+
+        def restore() -> None:
+            for name in {*old, *(name for name in host.names(folder) if name.endswith(".conf"))}:
+                content = old.get(name)
+                if content is None:
+                    host.remove(f"{folder}/{name}")
+                elif host.read_bytes(f"{folder}/{name}") != content:
+                    host.replace(f"{folder}/{name}", content)
+
+        undos.push(folder, restore)
 
     def _is_managed(self, host: Host, name: str, version: str) -> bool:
         return True
@@ -191,20 +217,91 @@ def _moved(line: Line, wanted: Line) -> set[str]:
 
 
 def _edited(line: Line, boot: Boot, goal: Goal) -> Line:
-    """An entry's line after what was asked for."""
-    if goal.wanted or goal.gone:
-        return kernel_cmdline.present(kernel_cmdline.absent(line, goal.gone), goal.wanted)
-    return kernel_cmdline.returned(line, boot.ours, boot.taken)
+    """A line after what was asked for, and with all that is ours."""
+    if not goal.wanted and not goal.gone:
+        return kernel_cmdline.returned(line, boot.ours, boot.taken)
+    line = kernel_cmdline.absent(line, goal.gone)
+    if any(argument not in line for argument in goal.ours):
+        line = kernel_cmdline.present(kernel_cmdline.returned(line, goal.ours, ()), [goal.ours])
+    return kernel_cmdline.present(line, goal.wanted)
 
 
-def _configured(host: Host, text: str | None) -> Line:
-    """The line that kernel-install takes: of /etc, of /usr, else the running one."""
-    if text is None:
-        text = host.read(_VENDOR_CMDLINE)
-    if text is not None:
-        return kernel_cmdline.split(text)
-    line = kernel_cmdline.split(host.read("/proc/cmdline") or "")
-    return tuple(a for a in kernel_cmdline.running(line) if kernel_cmdline.key(a) not in _LOADERS_OWN)
+def _changed(entry: Entry, boot: Boot, goal: Goal) -> Line:
+    """The line of an entry after what was asked for, in the form in which kernel-install would make it."""
+    line = _edited(entry.line[: len(entry.line) - len(entry.suffix)], boot, goal)
+    if entry.first is None or goal.wanted or goal.gone:
+        return (*line, *entry.suffix)
+    first = kernel_cmdline.running(_words(entry.first))
+    # What ours replaced in this entry alone.
+    names = {kernel_cmdline.key(argument) for argument in boot.ours}
+    names = {n for n in names if kernel_cmdline.is_single(n) or n in kernel_cmdline.SIZES or n == "hugepages"}
+    lost = [a for a in first if kernel_cmdline.key(a) in names and a not in (*line, *entry.suffix)]
+    line = (*line, *lost, *entry.suffix)
+    return first if Counter(first) == Counter(line) else line
+
+
+def _common(entries: list[Entry], ours: Line, taken: Line) -> tuple[Line, str | None]:
+    """The line of all entries, with that for init, but without what kernel-install adds; else how they differ."""
+    found = [(e, (*e.line[: len(e.line) - len(e.suffix)], *e.init)) for e in entries]
+    bare = [Counter(kernel_cmdline.returned(line, ours, taken)) for dummy, line in found]
+    for (entry, _line), words in zip(found, bare):
+        lacking, more = bare[0] - words, words - bare[0]
+        if lacking or more:
+            told = kernel_cmdline.join(redacted(sorted({*lacking, *more})))
+            return (), f"there is no {CMDLINE}, and {entries[0].path} and {entry.path} differ in {told}"
+    return (found[0][1], None) if found else ((), None)
+
+
+def _edit(host: Host, path: str, old: str, new: str, undos: Undos) -> None:
+    def put(text: str) -> None:
+        if _text(host, path) != text:
+            host.replace(path, text.encode("utf-8", "surrogateescape"))
+
+    undos.push(path, lambda: put(old))
+    put(new)
+
+
+def _text(host: Host, path: str) -> str:
+    return (host.read_bytes(path) or b"").decode("utf-8", "surrogateescape")
+
+
+def _spans(text: str) -> list[tuple[int, int]]:
+    """Where in an entry's text the arguments stand; the boot loader joins several ``options``."""
+    return [word.span() for found in _OPTIONS.finditer(text) for word in _WORD.finditer(text, *found.span(1))]
+
+
+def _words(text: str) -> Line:
+    return tuple(argument for start, end in _spans(text) for argument in kernel_cmdline.split(text[start:end]))
+
+
+def _rewritten(text: str, new: Line) -> str:
+    """An entry's text with these arguments: all else is kept."""
+    spans, old = _spans(text), _words(text)
+    if not spans:
+        return f"{text}{'' if text.endswith(chr(10)) else chr(10)}options {kernel_cmdline.join(new)}\n"
+    from difflib import SequenceMatcher
+
+    for _tag, first, last, start, end in reversed(SequenceMatcher(None, old, new, False).get_opcodes()):
+        if old[first:last] != new[start:end]:
+            text = _put(text, spans, first, last, kernel_cmdline.join(new[start:end]))
+    return text
+
+
+def _put(text: str, spans: list[tuple[int, int]], first: int, last: int, words: str) -> str:
+    """The text with other words instead of some of its own, and with what is between those that stay."""
+    for index in reversed(range(first, last)):
+        start, end = spans[index]
+        if index and "\n" not in text[spans[index - 1][1] : start]:
+            start = spans[index - 1][1]
+        else:
+            end += len(text[end:]) - len(text[end:].lstrip(" \t"))
+        text = text[:start] + text[end:]
+    if not words:
+        return text
+    place = spans[first - 1][1] if first else spans[0][0]
+    rest = text[place:].split("\n")[0].strip()
+    words = f" {words}" if first else f"{words} " if rest else words
+    return text[:place] + words + text[place:]
 
 
 def _fields(text: str) -> dict[str, str]:
@@ -240,7 +337,7 @@ def _chosen(entries: tuple[Entry, ...], pattern: str | None, where: str) -> tupl
 
 
 def _image(host: Host, version: str) -> str | None:
-    """The kernel that kernel-install is given, as the distribution's own hooks do."""
+    """The kernel that the distribution's own hooks give to kernel-install."""
     paths = (f"/boot/vmlinuz-{version}", f"/usr/lib/modules/{version}/vmlinuz", f"/lib/modules/{version}/vmlinuz")
     return next((path for path in paths if "/" not in version and host.is_file(path)), None)
 

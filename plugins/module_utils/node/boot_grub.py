@@ -33,9 +33,12 @@ _OURS = "GRUB_CMDLINE_LINUX_DEFAULT"
 _VARIABLES = ("GRUB_CMDLINE_LINUX", _OURS)
 _HEADER = f"{HEADER}; its module kernel_args adds and removes arguments here. Then run update-grub.\n"
 _ASSIGNMENT = re.compile(r"(?:export\s+)?(GRUB_CMDLINE_LINUX(?:_DEFAULT)?)=(.*)")
-_MENTION = re.compile(r"\bGRUB_CMDLINE_LINUX(?:_DEFAULT)?\+?=")
-# Another file may be sourced, which is not read here.
-_SOURCING = re.compile(r"(?:\.|source|eval)\s")
+_MENTION = re.compile(r"\bGRUB_CMDLINE_LINUX(?:_DEFAULT)?[+:]?=")
+# What a shell does whatever came before it, and what leaves our variables alone: nothing, or another variable's one word.
+_PLAIN = re.compile(
+    r"""\s*|(?:export\s+)?[A-Za-z_]\w*=(?:'[^']*'|"(?:[^"\\]|\\.)*"|`[^`]*`|\$\([^()'"`]*\)|\\.|[^\s'"\\`;&|<>()])*\s*(?:\s\#.*)?"""
+    r"|export(?:\s+[A-Za-z_]\w*)+"
+)
 _REFERENCE = re.compile(r"(?<!\\)\$(?:\{(GRUB_CMDLINE_LINUX(?:_DEFAULT)?)\}|(GRUB_CMDLINE_LINUX(?:_DEFAULT)?)(?!\w))")
 _WORD = re.compile(r"""(?:'([^']*)'|"((?:[^"\\`]|\\.)*)"|([^\s"'\\`;&|<>()$#~]|(?<!\A)#|\$(?=[{\w]))|\\(.))""")
 _BEGIN = re.compile(r"### BEGIN (\S+) ###")
@@ -147,8 +150,8 @@ def _configured(host: Host) -> _Configured:
                 values[match.group(1)] = parsed
                 if later and marker not in values[_OURS]:
                     dropped = Source("", path, number, True)
-            elif _MENTION.search(line) or _SOURCING.match(line.lstrip()):
-                reason = f"{path}:{number} is more than a plain assignment, which is not evaluated"
+            elif _MENTION.search(line) or not _PLAIN.fullmatch(line):
+                reason = reason or f"{path}:{number} is more than a plain assignment, which is not evaluated"
         if path == DROPIN:
             values[_OURS] += (marker,)
     sources = [source for name in _VARIABLES for source in values[name]]

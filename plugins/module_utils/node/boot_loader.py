@@ -52,7 +52,8 @@ class Entry:
     """One way to boot, with the kernel's arguments. ``managed``: it is made from the configuration that we write.
 
     ``prefix`` and ``suffix`` are what of ``line`` the boot loader's own scripts put around the configured arguments,
-    ``overhead`` the bytes that the boot loader itself adds at boot.
+    ``overhead`` the bytes that the boot loader itself adds at boot. ``init`` is ``--`` and what follows it, which is for init and
+    not in ``line``. ``first``: its text before us, None where that is not known.
     """
 
     name: str
@@ -63,6 +64,8 @@ class Entry:
     prefix: Line = ()
     suffix: Line = ()
     overhead: int = 0
+    init: Line = ()
+    first: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,10 @@ class Boot:
     default_reason: str | None
     made: str
     """The file or folder that the boot loader reads, and that is made anew."""
+    init: Line = ()
+    """What of the edited line is for init: ``--`` and what follows it."""
+    fresh: bool = False
+    """Whether nothing of ours was there when the run began."""
 
 
 @dataclass(frozen=True)

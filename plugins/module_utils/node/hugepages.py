@@ -356,6 +356,11 @@ class Hugepages:
             if excess:
                 yield f"with all {pool.overcommit} overcommitted pages of {format_size(pool.size)}, {excess.sum}"
 
+    def settle(self, desired: Desired) -> None:
+        """Entries of what is as it was go with the rest."""
+        if not desired.present:
+            self._manifest.settle()
+
     def judge(self, before: State, after: State, left: Sequence[Change], desired: Desired) -> Verdict:
         """Shortfalls as ``on_shortfall`` says; anything else that is left fails the run."""
         grown = buddyinfo.grown(before.failures, after.failures)

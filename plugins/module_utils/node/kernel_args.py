@@ -24,7 +24,9 @@ from ansible_collections.bulwark.node.plugins.module_utils.node import boot_load
 from ansible_collections.bulwark.node.plugins.module_utils.node.boot_loader import Goal, Source
 from ansible_collections.bulwark.node.plugins.module_utils.node.kernel_args_checks import (
     check_length,
+    check_memory,
     check_target,
+    refuse_lines,
     refuse_owners,
     refuse_spaces,
 )
@@ -61,6 +63,7 @@ class KernelArgs:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._manifest = Manifest(host, self.name)
+        self._fresh = False
 
     def desired(self, params: Params) -> Desired:
         """The groups that the options name; raises OptionError."""
@@ -71,7 +74,12 @@ class KernelArgs:
         host = self._host
         verdict = boot_loader.detect(host)
         boot = verdict.backend.observe(host) if verdict.backend else None
-        entry = self._manifest.entries()["files"].get(boot.edited) if boot and boot.edited else None
+        known = {
+            path: "" if entry["before"] is None else entry["before"]["text"]
+            for path, entry in self._manifest.entries()["files"].items()
+        }
+        if boot:
+            boot = replace(boot, entries=tuple(replace(entry, first=known.get(entry.path)) for entry in boot.entries))
         pools = (re.fullmatch(r"hugepages-([0-9]+)kB", name) for name in host.names(_POOLS))
         arguments, path = tuned.boot_arguments(host)
         return State(
@@ -79,7 +87,7 @@ class KernelArgs:
             verdict=verdict,
             boot=boot,
             running=boot_loader.running(host),
-            first=None if entry is None else "" if entry["before"] is None else entry["before"]["text"],
+            first=known.get(boot.edited) if boot and boot.edited else None,
             records=tuple(path for path in _RECORDS if host.exists(path)),
             sizes=tuple(int(match.group(1)) * 1024 for match in pools if match),
             tuned=tuple(Source(argument, path, 0, True) for argument in kernel_cmdline.split(arguments)),
@@ -93,6 +101,9 @@ class KernelArgs:
             raise OwnerError(f"boot_loader: {state.verdict.reason}")
         if state.verdict.name == "grubby":
             refuse_spaces(desired)
+        self._fresh = state.boot.texts[state.boot.record] is None
+        if not desired.everything:
+            refuse_lines(self._host, state)
         changes = self.plan(state, desired)
         self._manifest.check(changes)
         after = predicted(state)
@@ -102,8 +113,9 @@ class KernelArgs:
                 f"{state.boot.made} has no entry that {maker(state)} makes: nothing would boot with the arguments"
             )
         if changes:
-            check_target(self._host, state.boot)
+            check_target(self._host, state)
             check_length(after)
+            check_memory(self._host, state, after)
 
     def plan(self, state: State, desired: Desired) -> list[Change]:
         """Our file, the line that we edit, the entries; our file goes last where nothing of ours is left."""
@@ -142,7 +154,7 @@ class KernelArgs:
         boot, backend = state.boot, state.verdict.backend
         if boot is None or backend is None:
             raise BulwarkError(f"boot_loader: {state.verdict.reason}")
-        goal = goal_of(state, boot)
+        goal, boot = goal_of(state, boot), replace(boot, fresh=self._fresh)
         if change.kind == "file":
             self._manifest.file(change.target, None if change.after is None else backend.record(goal), undos)
         elif change.kind == "edit":
@@ -203,9 +215,14 @@ def _warnings(after: State) -> Iterator[str]:
         yield f"{upcoming.path} is booted next ({upcoming.name}), which {maker(after)} does not make from the configuration"
     for argument in boot.ours:
         for source in boot.sources if boot.edited is None else ():
-            rivals = key(source.argument) == key(argument) and key(argument) not in kernel_cmdline.REPEATABLE
-            if rivals and source.argument not in ("", argument) and not source.later:
-                yield f"{source.path}:{source.line} gives {safe((source.argument,))}; ours comes later and counts"
+            if key(source.argument) != key(argument) or source.argument in (*boot.ours, ""):
+                continue
+            given = f"{source.path}:{source.line} gives {safe((source.argument,))}"
+            if kernel_cmdline.is_single(key(argument)):
+                if not source.later:
+                    yield f"{given}; ours comes later and counts"
+            elif not kernel_cmdline.adds_up(key(argument)):
+                yield f"{given}; both it and {safe((argument,))} will be there"
     for argument in (argument for group in wanted.groups for argument in group if wanted.present):
         size = kernel_cmdline.size_of(argument) if key(argument) in kernel_cmdline.SIZES else None
         if after.sizes and isinstance(size, int) and size not in after.sizes:

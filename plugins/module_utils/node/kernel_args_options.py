@@ -13,12 +13,15 @@ from typing import Any
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Params
 from ansible_collections.bulwark.node.plugins.module_utils.errors import OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.node import kernel_cmdline
-from ansible_collections.bulwark.node.plugins.module_utils.node.kernel_cmdline import REPEATABLE, SIZES, Group, key
+from ansible_collections.bulwark.node.plugins.module_utils.node.kernel_cmdline import SIZES, Group, key
+from ansible_collections.bulwark.node.plugins.module_utils.node.redact import redacted
+from ansible_collections.bulwark.node.plugins.module_utils.units import size_option
 
 __all__ = ["ARGUMENT_SPEC", "Desired", "parse"]
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "arguments": {"type": "list", "elements": "str"},
+    "memory_reserve": {"type": "str"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 
@@ -31,15 +34,24 @@ _EXPECTED = (
     "arguments of letters, digits and !%()*+,./:=?@[]^_~-, such as isolcpus=2-7, and in double quotes after name= also of spaces and #&;<>{|}; "
     "not every boot loader carries others to the kernel unchanged"
 )
+# What finds the root file system, and what is run from it.
+_ROOTS = re.compile(
+    r"(?:root|rootflags|rootfstype|roothash|usrhash|init|rdinit|ostree|crypt(?:device|opts|root)|(?:nfs|net|nbd)root|luks"
+    r"|zfs|bootfs|(?:luks|mount|rd\.(?:dm|iscsi|luks|lvm|md)|systemd\.verity)(?:[._].*)?|iscsi.*)"
+)
 _PAGES = re.compile(r"hugepages=(?:[0-9]{1,12}|[0-9]{1,4}:[0-9]{1,12}(?:,[0-9]{1,4}:[0-9]{1,12})*)")
 
 
 @dataclass(frozen=True)
 class Desired:
-    """The groups in the order of the option. With ``present`` false they go, and without groups all that was ever set."""
+    """The groups in the order of the option. With ``present`` false they go, and without groups all that was ever set.
+
+    ``memory_reserve`` in bytes, None for the default.
+    """
 
     groups: tuple[Group, ...]
     present: bool
+    memory_reserve: int | None = None
 
     @property
     def everything(self) -> bool:
@@ -57,35 +69,49 @@ def parse(params: Params) -> Desired:
         raise OptionError("arguments", None, "a list of arguments")
     groups = tuple(_group(f"arguments[{index}]", value, present) for index, value in enumerate(values or ()))
     _refuse_rivals(groups, values or ())
-    return Desired(groups, present)
+    reserve = params["memory_reserve"]
+    return Desired(groups, present, None if reserve is None else size_option("memory_reserve", reserve))
 
 
 def _group(option: str, value: str, present: bool) -> Group:
     words = _WORD.findall(value)
     if not words or not all(_ARGUMENT.fullmatch(word) for word in words) or value.strip(" ") != value:
         if "--" in words:
-            raise OptionError(option, value, "no --: what follows it is for init, not for the kernel")
-        raise OptionError(option, value, _EXPECTED)
+            raise _refused(option, value, "no --: what follows it is for init, not for the kernel")
+        raise _refused(option, value, _EXPECTED)
     group = kernel_cmdline.split(value)
     sized = False
     for argument in group:
         name, equals = argument.partition("=")[:2]
-        if key(name) == "root" and not present:
-            raise OptionError(option, value, "an argument that a boot can do without")
+        if _ROOTS.fullmatch(key(name)):
+            raise _refused(
+                option,
+                value,
+                f"an argument that a boot can do without: by {name} the machine finds its root file system. Change it by hand, in "
+                "/etc/default/grub (then update-grub) or /etc/kernel/cmdline (then kernel-install add), with another entry to boot from",
+            )
         if key(name) in SIZES:
             sized = True
             if (equals or present) and not isinstance(kernel_cmdline.size_of(argument), int):
-                raise OptionError(option, value, f"a size in {name}=, such as 1G")
+                raise _refused(option, value, f"a size in {name}=, such as 1G")
         elif key(name) == "hugepages":
             if not sized:
-                raise OptionError(
+                raise _refused(
                     option,
                     value,
                     f"hugepagesz=SIZE before {argument} in the same group: it counts for the size before it",
                 )
             if not _PAGES.fullmatch(argument):
-                raise OptionError(option, value, "hugepages=COUNT, or hugepages=NODE:COUNT,…")
+                raise _refused(option, value, "hugepages=COUNT, or hugepages=NODE:COUNT,…")
     return group
+
+
+def _refused(option: str, value: str, expected: str) -> OptionError:
+    """The error with the value up to its first secret: in what is refused nothing tells where that ends."""
+    words = _WORD.findall(value)
+    shown = redacted(words)
+    secret = next((i for i, word in enumerate(words) if shown[i] != word), None)
+    return OptionError(option, value if secret is None else " ".join(shown[: secret + 1]), expected)
 
 
 def _refuse_rivals(groups: Sequence[Group], values: Sequence[str]) -> None:
@@ -94,14 +120,14 @@ def _refuse_rivals(groups: Sequence[Group], values: Sequence[str]) -> None:
     for index, group in enumerate(groups):
         for argument in group:
             name = key(argument)
-            if name == "hugepages" or (name in REPEATABLE and name not in SIZES):
+            if name not in SIZES and not kernel_cmdline.is_single(name):
                 continue
             identity = (name, kernel_cmdline.size_of(argument) if name == "hugepagesz" else None)
             if identity in seen:
-                raise OptionError(
+                raise _refused(
                     f"arguments[{index}]", values[index], f"no {name} beside that of arguments[{seen[identity]}]"
                 )
             seen[identity] = index
     if len(set(groups)) < len(groups):
         index = next(i for i, group in enumerate(groups) if group in groups[:i])
-        raise OptionError(f"arguments[{index}]", values[index], "each group once")
+        raise _refused(f"arguments[{index}]", values[index], "each group once")

@@ -96,10 +96,12 @@ def _edited_text(state: State, boot: Boot, goal: Goal) -> str | None:
     if not goal.ours and not goal.taken and state.first is not None:
         if state.first == "":
             return None
-        if Counter(kernel_cmdline.split(state.first)) == Counter(line):
+        if Counter(kernel_cmdline.split(state.first)) == Counter((*line, *boot.init)):
             return state.first
+    if text is None and state.wanted.everything:
+        return None
     untouched = line == boot.configured and not (text is None and (goal.ours or goal.taken))
-    return text if untouched else f"{kernel_cmdline.join(line)}\n"
+    return text if untouched else f"{kernel_cmdline.join((*line, *boot.init))}\n"
 
 
 def is_stale(line: Line, goal: Goal) -> bool:

@@ -20,7 +20,9 @@ __all__ = [
     "Group",
     "Line",
     "absent",
+    "adds_up",
     "found",
+    "is_single",
     "join",
     "key",
     "lacking",
@@ -40,13 +42,94 @@ SIZES = ("hugepagesz", "default_hugepagesz")
 
 REPEATABLE = frozenset(
     {
-        *("acpi_osi", "console", "crashkernel", "dyndbg", "earlycon", "efi", "hugepages", "hugepagesz", "ip", "memmap"),
-        *("modprobe.blacklist", "netconsole", "pci", "rd.driver.blacklist", "rd.driver.post", "rd.driver.pre"),
-        *("rd.luks.name", "rd.luks.options", "rd.luks.uuid", "rd.lvm.lv", "rd.lvm.vg", "rd.md.uuid"),
-        *("systemd.mask", "systemd.setenv", "systemd.wants", "trace_event", "video"),
+        *("acpi_osi", "amd_iommu", "bond", "bridge", "cgroup_disable", "cgroup_enable", "cgroup_no_v1", "console"),
+        *("crashkernel", "dyndbg", "earlycon", "efi", "hugepages", "hugepagesz", "ifname", "initcall_blacklist"),
+        *(
+            "intel_iommu",
+            "intel_pstate",
+            "iommu",
+            "ip",
+            "memmap",
+            "modprobe.blacklist",
+            "module_blacklist",
+            "nameserver",
+        ),
+        *("netconsole", "pci", "systemd.mask", "systemd.mount_extra", "systemd.set_credential", "systemd.setenv"),
+        *("systemd.swap_extra", "systemd.wants", "team", "trace_event", "tsc", "video", "vlan"),
     }
 )
-"""Parameters that the kernel, dracut or systemd take more than once: one does not replace another."""
+"""Parameters that are known to add up, as those of dracut (``rd.``) do: two values of one are nothing to warn of."""
+
+_SINGLE = frozenset(
+    {
+        # What runs where, and how it sleeps.
+        *(
+            "amd_pstate",
+            "clocksource",
+            "elevator",
+            "hpet",
+            "idle",
+            "irqaffinity",
+            "isolcpus",
+            "kthread_cpus",
+            "maxcpus",
+        ),
+        *("nohz", "nohz_full", "nosmt", "nr_cpus", "numa_balancing", "pcie_aspm", "preempt", "psi", "rcu_nocb_poll"),
+        *("rcu_nocbs", "skew_tick"),
+        # Memory.
+        *("default_hugepagesz", "hugetlb_cma", "hugetlb_free_vmemmap", "init_on_alloc", "init_on_free", "page_poison"),
+        *("slab_nomerge", "swapaccount", "transparent_hugepage"),
+        # What goes wrong, and what is said.
+        *(
+            "consoleblank",
+            "debug",
+            "log_buf_len",
+            "loglevel",
+            "nmi_watchdog",
+            "nosoftlockup",
+            "nowatchdog",
+            "oops",
+            "panic",
+        ),
+        *("panic_on_warn", "quiet", "softlockup_panic", "vga", "watchdog"),
+        # Security.
+        *(
+            "apparmor",
+            "audit",
+            "audit_backlog_limit",
+            "enforcing",
+            "gather_data_sampling",
+            "kpti",
+            "l1tf",
+            "lockdown",
+            "lsm",
+        ),
+        *("mds", "mitigations", "mmio_stale_data", "nokaslr", "nopti", "pti", "retbleed", "security", "selinux"),
+        *("spec_rstack_overflow", "spec_store_bypass_disable", "spectre_v2", "split_lock_detect", "srbds", "tsx"),
+        *("tsx_async_abort", "vsyscall"),
+        # Userspace.
+        *("biosdevname", "net.ifnames", "resume", "resume_offset", "rootdelay", "systemd.show_status"),
+        *("systemd.unified_cgroup_hierarchy", "systemd.unit"),
+    }
+)
+# Whose parameters are numbers, switches or one text: module_param() sets the same variable again.
+_MODULES = frozenset(
+    {
+        *("cpufreq", "cpuidle", "intel_idle", "iommu", "ipv6", "kvm", "kvm_amd", "kvm_intel", "nf_conntrack", "nvme"),
+        *(
+            "nvme_core",
+            "printk",
+            "processor",
+            "random",
+            "rcupdate",
+            "rcutree",
+            "usbcore",
+            "vfio_iommu_type1",
+            "vfio_pci",
+        ),
+        *("workqueue", "zswap"),
+    }
+)
 
 _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|\\$|"(?:[^"\\]|\\.)*(?:"|$)|'[^']*(?:'|$))+""")
 _QUOTES = re.compile(r"""\\(.)|["']""")
@@ -82,13 +165,25 @@ def key(argument: str) -> str:
     return argument.partition("=")[0].replace("-", "_")
 
 
+def is_single(name: str) -> bool:
+    """Whether a name, as of ``key``, is known to have one value, of which the last counts. No other is ever replaced."""
+    module, dot, parameter = name.partition(".")
+    return name in _SINGLE or bool(dot and module in _MODULES and parameter != "dyndbg")
+
+
+def adds_up(name: str) -> bool:
+    """Whether a name, as of ``key``, is known to be given more than once."""
+    return name in REPEATABLE or name.startswith("rd.")
+
+
 def missing(line: Line, groups: Sequence[Group]) -> list[Group]:
     """The groups that are not in place in a line.
 
     One is in place where its arguments stand in the line one after the other, and no other argument takes that away:
-    a later one of the same name, where it can be given once, or an earlier one of the same size of hugepages.
-    Of groups that share a name that can be repeated the later stands after the earlier.
+    a later one of the same name, where that is known to have one value, or an earlier one of the same size of hugepages.
+    Of groups that share another name the later stands after the earlier.
     """
+    line = running(line)
     ends: dict[str, int] = {}
     lacking = []
     for group in groups:
@@ -110,19 +205,21 @@ def lacking(line: Line, groups: Sequence[Group]) -> list[Group]:
 
 
 def present(line: Line, groups: Sequence[Group]) -> Line:
-    """The line with the groups in place: what is not goes to its end, and what it replaces is taken away."""
+    """The line with the groups in place: what is not goes to its end (before what is for init), and what it replaces goes."""
     moving = lacking(line, groups)
-    gone = {index for group in moving for index in _rivals(line, group)}
-    return (*_without(line, gone), *(argument for group in moving for argument in group))
+    ours, others = running(line), line[len(running(line)) :]
+    gone = {index for group in moving for index in _rivals(ours, group)}
+    return (*_without(ours, gone), *(argument for group in moving for argument in group), *others)
 
 
 def returned(line: Line, added: Line, taken: Line) -> Line:
     """The line without what was added to it, the last one of each, and with what was taken from it."""
-    left = list(reversed(line))
+    left = list(reversed(running(line)))
     for argument in added:
         if argument in left:
             left.remove(argument)
-    return (*reversed(left), *(argument for argument in taken if argument not in left))
+    others = line[len(running(line)) :]
+    return (*reversed(left), *(argument for argument in taken if argument not in left), *others)
 
 
 def absent(line: Line, groups: Sequence[Group]) -> Line:
@@ -133,8 +230,10 @@ def absent(line: Line, groups: Sequence[Group]) -> Line:
 def found(line: Line, group: Group) -> list[int]:
     """Where in the line that stands which a group names when it is to be absent.
 
-    A name alone means it with any value, a size of hugepages alone also the numbers that follow it; else the arguments one after the other.
+    What is for init is not looked at. A name alone means it with any value, a size of hugepages alone also the numbers that
+    follow it; else the arguments one after the other.
     """
+    line = running(line)
     if len(group) == 1:
         name, equals = group[0].partition("=")[:2]
         if key(name) in SIZES:
@@ -152,7 +251,7 @@ def _rivals(line: Line, group: Group) -> Iterator[int]:
         if key(argument) in SIZES:
             exact = key(argument) == "hugepagesz"
             yield from (i for head, indices in _segments(line) if _same(head, argument, exact) for i in indices)
-        elif key(argument) not in REPEATABLE:
+        elif is_single(key(argument)):
             yield from (i for i, other in enumerate(line) if key(other) == key(argument))
 
 
@@ -164,7 +263,7 @@ def _is_overruled(line: Line, start: int, group: Group) -> bool:
             exact = name == "hugepagesz"
             if any(_same(other, argument, exact) for other in line[:start]):
                 return True
-        elif name not in REPEATABLE and any(key(other) == name and other != argument for other in line[end:]):
+        elif is_single(name) and any(key(other) == name and other != argument for other in line[end:]):
             return True
     return False
 
@@ -203,7 +302,7 @@ def _runs(line: Line, group: Group) -> Iterator[int]:
 
 def _orders(argument: str) -> bool:
     name = key(argument)
-    return name in REPEATABLE and name not in ("hugepages", *SIZES)
+    return not is_single(name) and name not in ("hugepages", *SIZES)
 
 
 def _without(line: Line, indices: Iterable[int]) -> Line:

@@ -8,7 +8,7 @@ No module is unloaded unasked. What udev(7) and modprobe(8) read at boot is writ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.converge import (
     other_value,
     unmet_error,
 )
+from ansible_collections.bulwark.node.plugins.module_utils.dropin import Persisted
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manifest
@@ -75,6 +76,7 @@ class KvmDomain:
         loads = kvm_persist.observe_loads(host, modules)
         options = kvm_persist.observe_options(host, [f"{nested_of}.nested"] if nested_of else [])
         rules = kvm_persist.observe_rules(host)
+        entry = entries["devices"].get(DEVICE)
         accounts = kvm.accounts.with_strangers(kvm_users.strangers(host, kvm.accounts, desired.users))
         group = desired.group or kvm_users.group_of(accounts, kvm.device)
         return State(
@@ -89,7 +91,8 @@ class KvmDomain:
             loads=loads,
             options=options,
             rules=rules,
-            first_device=entries["devices"].get(DEVICE, {}).get("before"),
+            first_device=entry["before"] if entry and self._is_ours(entry, kvm.device, rules) else None,
+            recorded_device=entry["before"] if entry else None,
             added=tuple(sorted(key for key, entry in entries["members"].items() if entry["by"] == self.name)),
             group=group,
             lacking=kvm_users.lacking(host, accounts, desired.users, group),
@@ -98,6 +101,14 @@ class KvmDomain:
             programs=frozenset(p for p in _PROGRAMS if any(host.exists(f"{folder}/{p}") for folder in _FOLDERS)),
             lost=tuple(p.path for p in (loads, options, rules) if self._manifest.lost(p.path, p.text)),
         )
+
+    def _is_ours(self, entry: Mapping[str, str], device: kvm_users.Device | None, rules: Persisted) -> bool:
+        """Whether the node is still as we set it: in this boot, or by our rule since an earlier one."""
+        same = entry["boot"] == self._boot_id() or bool(rules.settings)
+        return same and kvm_users.device_text(device) == entry["after"]
+
+    def _boot_id(self) -> str:
+        return (self._host.read("/proc/sys/kernel/random/boot_id") or "").strip()
 
     def _nested_of(self, module: str | None) -> str | None:
         """The module that has the parameter."""
@@ -163,7 +174,7 @@ class KvmDomain:
         elif change.kind == "nested":
             self._set_nested(change, undos)
         elif change.kind == "device":
-            self._give(change, undos)
+            self._give(change, desired, undos)
         elif change.kind == "member":
             self._join(change, undos)
         else:
@@ -207,18 +218,24 @@ class KvmDomain:
         if self._host.exists(_UDEV):
             self._host.run(_SETTLE)
 
-    def _give(self, change: Change, undos: Undos) -> None:
+    def _give(self, change: Change, desired: Desired, undos: Undos) -> None:
         old, accounts = self._host.mode_and_owner(DEVICE), kvm_users.accounts(self._host)
         if old is None:
             raise HostError(DEVICE, "is not there, though KVM is loaded", "ENOENT")
-        mode, owner, group = kvm_users.with_changes(old, change.after, accounts)
+        new = kvm_users.with_changes(old, change.after, accounts)
+        boot, entry = self._boot_id(), self._manifest.entries()["devices"].get(DEVICE)
+        if entry and entry["boot"] != boot and not self._is_ours(entry, old, kvm_persist.observe_rules(self._host)):
+            # The node of which it speaks is no more.
+            self._manifest.forget("devices", [DEVICE])
         self._manifest.change(
             "devices",
             [DEVICE],
             read=lambda path: kvm_users.device_text(self._host.mode_and_owner(path)),
-            write=lambda: self._host.give(DEVICE, mode, (owner, group)),
+            write=lambda: self._host.give(DEVICE, new[0], new[1:]),
             undo=lambda: self._host.give(DEVICE, old[0], old[1:]),
             undos=undos,
+            # Giving it back is no other value of ours: where that is cut short, the next run goes on.
+            more={"after": kvm_users.device_text(new) or "", "boot": boot} if desired.present else None,
         )
 
     def _join(self, change: Change, undos: Undos) -> None:
@@ -232,6 +249,11 @@ class KvmDomain:
             return "member" if user in kvm_users.accounts(self._host).members(group) else None
 
         self._manifest.change("members", [change.target], read, lambda: run(there), lambda: run(back), undos)
+
+    def settle(self, desired: Desired) -> None:
+        """Entries of what is as it was, or another's by now, go with the rest."""
+        if not desired.present:
+            self._manifest.settle()
 
     def judge(self, before: State, after: State, left: Sequence[Change], desired: Desired) -> Verdict:
         """What is left, and what is required and missing, fails the run; nested that waits for a boot does not."""
@@ -313,7 +335,10 @@ def _predicted(state: State, change: Change) -> dict[str, Any]:
         return {**more, "kvm": replace(more.get("kvm", kvm), nested=change.after)}
     if change.kind == "device":
         old = kvm.device or (0o600, 0, 0)
-        return {"kvm": replace(kvm, device=kvm_users.with_changes(old, change.after, kvm.accounts))}
+        new = kvm_users.with_changes(old, change.after, kvm.accounts)
+        named = state.group == change.after.get("group", state.group)
+        group = state.group if named else kvm_users.group_of(kvm.accounts, new)
+        return {"kvm": replace(kvm, device=new), "group": group}
     if change.kind == "member":
         group, _slash, user = change.target.partition("/")
         return {"kvm": replace(kvm, accounts=kvm.accounts.with_member(group, user, bool(change.after)))}

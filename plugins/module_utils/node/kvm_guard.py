@@ -19,6 +19,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.node.kvm_modules impo
 )
 from ansible_collections.bulwark.node.plugins.module_utils.node.kvm_options import Desired
 from ansible_collections.bulwark.node.plugins.module_utils.node.kvm_state import State
+from ansible_collections.bulwark.node.plugins.module_utils.node.kvm_users import described, device_text
 
 __all__ = [
     "check_names",
@@ -32,6 +33,8 @@ __all__ = [
 ]
 
 _FIRST_NORMAL_ID = 1000
+# Members of these read the kernel's memory, disks or logs, or become root.
+_PRIVILEGED = frozenset(("sudo", "wheel", "adm", "disk", "shadow", "docker", "lxd", "kmem", "systemd-journal", "staff"))
 _CAUSES = ("hardware_virtualization", "firmware_lock")
 # What of this module mends what a check found; of other causes the check itself says what to do.
 _REMEDIES = {
@@ -62,6 +65,10 @@ def check_names(state: State, desired: Desired) -> None:
     if desired.users and accounts.groups.get(state.group or "", (None, ()))[0] == 0:
         raise OptionError(
             "device.group", state.group, "another group than root's for users to join: it opens more than KVM"
+        )
+    if desired.users and state.group in _PRIVILEGED:
+        raise OptionError(
+            "device.group", state.group, "a group without other rights for users to join: it opens more than KVM"
         )
     if desired.users and state.group not in accounts.groups:
         raise OptionError(
@@ -224,9 +231,13 @@ def warnings(before: State, after: State, desired: Desired) -> Iterator[str]:
     if not desired.present:
         if before.options.settings and after.modules.get(after.nested_of or "") == LOADED:
             yield f"{after.nested_of} keeps nested as it is until it is loaded again"
+        device = after.kvm.device
+        if before.first_device is None and before.recorded_device not in (None, device_text(device)) and device:
+            left = described(device, after.kvm.accounts)
+            yield f"{DEVICE} stays {left['mode']} {left['owner']}:{left['group']}: it was made anew or changed by another since this module set it"
         # udev made the node so from the first, and nothing else is known of it.
-        if before.rules.settings and before.first_device is None and after.kvm.device:
-            yield f"{DEVICE} keeps the mode {after.kvm.device[0]:04o}, its owner and its group until the next boot"
+        elif before.rules.settings and before.first_device is None and device:
+            yield f"{DEVICE} keeps the mode {device[0]:04o}, its owner and its group until the next boot"
         return
     yield from _device_warnings(after, desired)
     if desired.require:

@@ -26,7 +26,8 @@ class State:
     ``base``: the modules that make KVM here; ``modules``: what each of ours is; ``nested_of``: the one that takes nested, with
     ``references``, how often it is in use, and ``holders``, both only where it would have to be loaded again.
     ``group``: whose members users are to be; ``lacking``: what runs without a membership that its user has. ``added``:
-    group/user, our own. ``unknown``: users that nobody knows. ``lost``: files of ours that the manifest does not know.
+    group/user, our own. ``first_device``: the node before us, where it still is as we set it; ``recorded_device``: in any case.
+    ``unknown``: users that nobody knows. ``lost``: files of ours that the manifest does not know.
     ``loading``: predicted, with modules of KVM yet to be loaded.
     """
 
@@ -42,6 +43,7 @@ class State:
     options: Persisted
     rules: Persisted
     first_device: str | None
+    recorded_device: str | None
     added: tuple[str, ...]
     group: str | None
     lacking: tuple[Mapping[str, str], ...]

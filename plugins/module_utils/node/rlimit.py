@@ -256,6 +256,11 @@ class Rlimit:
             failed=bool(unmet),
         )
 
+    def settle(self, desired: Desired) -> None:
+        """With state absent: drop what a run that was killed recorded and never wrote."""
+        if not desired.present:
+            self._manifest.settle()
+
     def _apply_file(self, change: Change, desired: Desired, undos: Undos) -> None:
         folder = change.target.rpartition("/")[0]
         is_systemd = folder.startswith("/etc/systemd/")

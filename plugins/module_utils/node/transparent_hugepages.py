@@ -202,6 +202,11 @@ class TransparentHugepages:
         else:
             self._manifest.file(change.target, change.after, undos)
 
+    def settle(self, desired: Desired) -> None:
+        """Entries of what is as it was go with the rest."""
+        if not desired.present:
+            self._manifest.settle()
+
     def judge(self, before: State, after: State, left: Sequence[Change], desired: Desired) -> Verdict:
         """Nothing here falls short by itself: what is left fails the run."""
         unmet = tuple(other_value(change) for change in left)

@@ -489,3 +489,32 @@ def test_a_link_to_a_file_of_our_own_is_nothing_that_was_there_before_us(tree: P
     (tree / LINK[1:]).symlink_to("../target")
     manifest.link(LINK, None, Undos())
     assert manifest.entries()["links"] == {}
+
+
+def test_settling_drops_our_entries_of_what_is_as_before_and_no_others(host: Host, manifest: Manifest) -> None:
+    manifest.kernel(OTHER, "6", Undos())
+    entries = {
+        "files": {"/etc/gone": {"before": None, "by": "test"}, "/sys/other": {"before": None, "by": "test"}},
+        "links": {LINK: {"before": None, "by": "test"}},
+        "kernel": {
+            ATTRIBUTE: {"before": "madvise", "by": "test"},
+            OTHER: {"before": "5", "by": "test"},
+            "/sys/theirs": {"before": "", "by": "other"},
+        },
+        "devices": {"/dev/x": {"before": "0600 0 0", "by": "test", "after": "0660 0 0", "boot": "b"}},
+        "members": {"kvm/alice": {"before": None, "by": "test"}, "kvm/bob": {"before": None, "by": "other"}},
+        "limits": {"b 1 2 nofile": {"before": "1:1", "by": "test"}},
+    }
+    host.replace(MANIFEST, json.dumps({"schema": 1, **entries}).encode())
+    manifest.settle()
+    assert manifest.entries() == {
+        "files": {"/sys/other": {"before": None, "by": "test"}},
+        "links": {},
+        "kernel": {key: entries["kernel"][key] for key in (OTHER, "/sys/theirs")},
+        "devices": {},
+        "members": {"kvm/bob": {"before": None, "by": "other"}},
+        "limits": entries["limits"],
+    }
+    settled = host.read_bytes(MANIFEST)
+    manifest.settle()
+    assert host.read_bytes(MANIFEST) == settled

@@ -663,6 +663,19 @@ def test_absent_gives_the_machine_back_as_it_was(machine: Machine, named: bool) 
     assert not run(host, state="absent").changed
 
 
+def test_absent_settles_what_a_killed_run_recorded_and_never_wrote(machine: Machine) -> None:
+    host = machine(SYSTEMD)
+    run(host, entry("2M", 100, None, 5), entry("1G", 2), persist=False)
+    manifest = (host.read(MANIFEST) or "").encode()
+    run(host, state="absent")
+    host.make_folder("/var/lib/bulwark")
+    host.replace(MANIFEST, manifest)
+    assert not run(host, state="absent", check=True).changed
+    assert host.exists(MANIFEST)
+    assert not run(host, state="absent").changed
+    assert not host.exists(MANIFEST)
+
+
 def test_absent_takes_back_only_the_numbers_that_were_persisted(machine: Machine) -> None:
     host = machine(NUMA)
     run(host, entry("2M", overcommit=7))

@@ -19,15 +19,31 @@ PAIR = "hugepagesz=1G hugepages=8"
         ("a b", ["c"], ["c"], "a b c"),
         # In order and together.
         ("a b c", ["a b"], [], "a b c"),
-        ("a c b", ["a b"], ["a b"], "c a b"),
-        ("b a", ["a b"], ["a b"], "a b"),
-        # Given once: the last one counts, and another value is replaced.
-        ("x=1", ["x=2"], ["x=2"], "x=2"),
-        ("x=1 x=2", ["x=2"], [], "x=1 x=2"),
-        ("x=2 x=1", ["x=2"], ["x=2"], "x=2"),
-        ("x=2 q x", ["x=2"], ["x=2"], "q x=2"),
-        ("x-y=1", ["x_y=1"], [], "x-y=1"),
-        ("x-y=1", ["x_y=2"], ["x_y=2"], "x_y=2"),
+        ("a c b", ["a b"], ["a b"], "a c b a b"),
+        ("b a", ["a b"], ["a b"], "b a a b"),
+        # Known to have one value: the last one counts, and another is replaced.
+        ("panic=1", ["panic=2"], ["panic=2"], "panic=2"),
+        ("panic=1 panic=2", ["panic=2"], [], "panic=1 panic=2"),
+        ("panic=2 panic=1", ["panic=2"], ["panic=2"], "panic=2"),
+        ("panic=2 q panic", ["panic=2"], ["panic=2"], "q panic=2"),
+        ("nohz-full=1", ["nohz_full=1"], [], "nohz-full=1"),
+        ("nohz-full=1", ["nohz_full=2"], ["nohz_full=2"], "nohz_full=2"),
+        ("kvm-intel.nested=0 q", ["kvm_intel.nested=1"], ["kvm_intel.nested=1"], "q kvm_intel.nested=1"),
+        # All others stay beside ours, wherever.
+        ("x=1", ["x=2"], ["x=2"], "x=1 x=2"),
+        ("x=2 x=1", ["x=2"], [], "x=2 x=1"),
+        (
+            "cgroup_enable=cpuset",
+            ["cgroup_enable=memory"],
+            ["cgroup_enable=memory"],
+            "cgroup_enable=cpuset cgroup_enable=memory",
+        ),
+        ("luks.uuid=A", ["luks.uuid=B"], ["luks.uuid=B"], "luks.uuid=A luks.uuid=B"),
+        ("kvm.dyndbg=a", ["kvm.dyndbg=b"], ["kvm.dyndbg=b"], "kvm.dyndbg=a kvm.dyndbg=b"),
+        # What is for init is left where it is, and counts for nothing.
+        ("a -- b", ["b"], ["b"], "a b -- b"),
+        ("panic=1 -- panic=2", ["panic=2"], ["panic=2"], "panic=2 -- panic=2"),
+        (f"{PAIR} -- q hugepages=9", [PAIR], [], f"{PAIR} -- q hugepages=9"),
         # Given more than once: nothing is replaced, and the order of one call counts.
         ("console=tty0", ["console=ttyS0"], ["console=ttyS0"], "console=tty0 console=ttyS0"),
         ("console=a q console=b", ["console=a", "console=b"], [], "console=a q console=b"),
@@ -74,6 +90,7 @@ def test_groups_are_in_place_or_put_there(line: str, groups: list[str], missing:
         (f"{PAIR} q", PAIR, "q"),
         ("hugepagesz=1G hugepages=4 q", PAIR, "hugepagesz=1G hugepages=4 q"),
         ("default_hugepagesz=1G q", "hugepagesz=1G", "default_hugepagesz=1G q"),
+        ("a b=1 -- b=2 q", "b", "a -- b=2 q"),
     ],
 )
 def test_a_group_is_taken_away(line: str, group: str, absent: str) -> None:
@@ -104,6 +121,7 @@ def test_joined_a_line_is_split_again_into_the_same() -> None:
 
 def test_what_is_given_back_is_the_last_one_of_each() -> None:
     assert kernel_cmdline.returned(split("a x b x c"), split("x c"), split("a d")) == split("a x b d")
+    assert kernel_cmdline.returned(split("a x -- x"), split("x"), split("d")) == split("a d -- x")
 
 
 def test_what_is_for_init_is_no_argument_of_the_kernel() -> None:

@@ -28,7 +28,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.errors import (
 )
 from ansible_collections.bulwark.node.plugins.module_utils.host import Completed
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER
-from ansible_collections.bulwark.node.plugins.module_utils.node import kvm_facts, kvm_modules, kvm_persist
+from ansible_collections.bulwark.node.plugins.module_utils.node import kvm_facts, kvm_guard, kvm_modules, kvm_persist
 from ansible_collections.bulwark.node.plugins.module_utils.node.kvm import KvmDomain
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import (
     MANIFEST,
@@ -48,9 +48,11 @@ LOADS = "/etc/modules-load.d/bulwark-kvm.conf"
 OPTIONS = "/etc/modprobe.d/zz-bulwark-kvm.conf"
 RULES = "/etc/udev/rules.d/99-bulwark-kvm.rules"
 NESTED = "/sys/module/kvm_intel/parameters/nested"
+BOOT = "/proc/sys/kernel/random/boot_id"
 MADE_BY_US = {"/var", "/var/lib", "/var/lib/bulwark"}
 COMMON = {
-    "/etc/group": "root:x:0:\nkvm:x:36:qemu\nqemu:x:107:\npeople:x:1002:\nlibvirt:x:986:admin",
+    BOOT: "7b3f6f9c-8d5e-4a0c-9d6f-0f8f3a1f2b11",
+    "/etc/group": "root:x:0:\nsudo:x:27:\nkvm:x:36:qemu\nqemu:x:107:\npeople:x:1002:\nlibvirt:x:986:admin",
     "/etc/passwd": (
         "root:x:0:0:root:/root:/bin/bash\nqemu:x:107:107::/:/sbin/nologin\nadmin:x:1000:1000::/home/admin:/bin/bash\n"
         "alice:x:1001:1001::/home/alice:/bin/bash\nfirst:x:1003:36::/:/bin/bash"
@@ -327,7 +329,9 @@ def test_the_files_come_first_and_hold_what_boots_read(node: Node) -> None:
         "device": {"group": "kvm", "mode": "0660"},
     }
     manifest = json.loads(host.read(MANIFEST) or "")
-    assert manifest["devices"] == {"/dev/kvm": {"before": "0600 0 0", "by": "kvm"}}
+    assert manifest["devices"] == {
+        "/dev/kvm": {"before": "0600 0 0", "by": "kvm", "after": "0660 0 36", "boot": (host.read(BOOT) or "").strip()}
+    }
     assert manifest["members"] == {"kvm/alice": {"before": None, "by": "kvm"}}
 
 
@@ -370,6 +374,7 @@ def test_a_later_run_keeps_what_it_does_not_name_and_false_takes_a_module_from_t
         # /dev/kvm is root's.
         ({"users": ["alice"]}, "device.group", "the group that users are to join"),
         ({"device": device(group="root"), "users": ["alice"]}, "device.group", "another group than root's"),
+        ({"device": device(group="sudo"), "users": ["alice"]}, "device.group", "a group without other rights"),
         ({"reload": True}, "nested", "a value"),
         ({"nested": True, "persist": False}, "nested", "reload or persist to be true"),
     ],
@@ -711,6 +716,87 @@ def test_absent_ends_only_the_memberships_that_we_began(node: Node) -> None:
     assert "kvm:x:36:qemu\n" in (host.read("/etc/group") or "")
 
 
+@pytest.mark.parametrize("persist", [True, False])
+@pytest.mark.parametrize("booted", [True, False])
+@pytest.mark.parametrize("changed", [True, False])
+def test_absent_gives_back_only_a_node_that_is_still_as_we_set_it(
+    node: Node, persist: bool, booted: bool, changed: bool
+) -> None:
+    host = node()
+    run(host, device=device(None, "kvm", "0660"), persist=persist)
+    if changed:
+        host.device = (0o666, 0, 1002)
+    if booted:
+        host.put(BOOT, "00000000-0000-4000-8000-000000000000\n")
+    left = host.device
+    ours = not changed and (persist or not booted)
+    foretold = run(host, True, state="absent")
+    real = run(host, state="absent")
+    assert (foretold.changes, foretold.after, foretold.verdict) == (real.changes, real.after, real.verdict)
+    assert host.device == ((0o600, 0, 0) if ours else left)
+    told = [text for text in real.verdict.warnings if text.startswith("/dev/kvm")]
+    what = "0666 root:people" if changed else "0660 root:kvm"
+    because = f"/dev/kvm stays {what}: it was made anew or changed by another since this module set it"
+    assert told == ([] if ours else [because])
+    assert not host.exists(MANIFEST)
+    again = run(host, state="absent")
+    assert (again.changed, again.verdict.warnings, host.device) == (False, (), (0o600, 0, 0) if ours else left)
+
+
+def test_what_was_before_is_of_this_boot(node: Node) -> None:
+    host = node()
+    run(host, device=device(mode="0660"), persist=False)
+    host.put(BOOT, "00000000-0000-4000-8000-000000000000\n")
+    host.device = (0o640, 0, 36)
+    run(host, device=device(mode="0666"), persist=False)
+    run(host, device=device(mode="0662"), persist=False)
+    run(host, state="absent")
+    assert host.device == (0o640, 0, 36)
+
+
+def test_a_node_that_was_being_given_back_is_given_back(node: Node) -> None:
+    host = node()
+    run(host, device=device(mode="0660"))
+    host.fault = WriteFault(1, False, False)
+    for number in itertools.count(1):
+        host.log.clear()
+        host.fault = WriteFault(number, False, False)
+        if failure(partial(run, host, state="absent")) is None:
+            break
+        assert host.device == (0o660, 0, 0)
+    host.fault = None
+    run(host, state="absent")
+    assert (host.device, host.exists(MANIFEST)) == ((0o600, 0, 0), False)
+
+
+@pytest.mark.parametrize("given", [ALL, {"device": device(mode="0660"), "users": [], "persist": False}])
+def test_absent_settles_what_a_killed_run_recorded_and_never_wrote(node: Node, given: dict[str, Any]) -> None:
+    host = node()
+    before = snapshot(host, [MANIFEST])
+    run(host, **given)
+    manifest = host.read(MANIFEST) or ""
+    run(host, state="absent")
+    host.put(MANIFEST, manifest)
+    assert not run(host, True, state="absent").changed
+    assert host.exists(MANIFEST)
+    assert not run(host, state="absent").changed
+    assert not host.exists(MANIFEST)
+    assert {path for path in different(before, snapshot(host, [MANIFEST])) if host.is_file(path)} <= {
+        path for path in snapshot(host) if path.startswith(("/sys", "/dev/vhost", "/etc/group"))
+    }
+
+
+@pytest.mark.parametrize("group", sorted(kvm_guard._PRIVILEGED))
+def test_a_device_may_have_a_group_that_nobody_may_join_for_it(node: Node, group: str) -> None:
+    host = node({"/etc/group": f"root:x:0:\n{group}:x:36:\n"})
+    assert run(host, True, device=device(None, group, "0660")).changed
+    before = seen(host)
+    for check in (True, False):
+        with pytest.raises(OptionError, match=r"device\.group: got .*, expected a group without other rights"):
+            run(host, check, device=device(group=group), users=["alice"])
+    assert seen(host) == before
+
+
 def test_a_user_of_a_directory_may_join_but_a_directorys_group_is_set_elsewhere(node: Node) -> None:
     host = node()
     host.directory = "corp:*:70001:70001::/home/corp:/bin/sh\n"
@@ -844,7 +930,16 @@ def test_not_to_persist_warns_of_what_an_earlier_run_persisted_otherwise(node: N
     )
 
 
-@pytest.mark.parametrize("entry", [{"before": 7, "by": "kvm"}, {"before": None, "by": "kvm"}, {"by": "kvm"}])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"before": 7, "by": "kvm", "after": "", "boot": ""},
+        {"before": None, "by": "kvm", "after": "", "boot": ""},
+        {"by": "kvm", "after": "", "boot": ""},
+        {"before": "0600 0 0", "by": "kvm", "boot": ""},
+        {"before": "0600 0 0", "by": "kvm", "after": "", "boot": 1},
+    ],
+)
 def test_a_manifest_that_is_none_is_told_and_not_overwritten(node: Node, entry: dict[str, Any]) -> None:
     text = json.dumps({"schema": 1, "devices": {"/dev/kvm": entry}})
     host = node({MANIFEST: text})

@@ -215,6 +215,19 @@ def test_not_to_persist_warns_of_what_an_earlier_run_persisted_otherwise(machine
     assert warnings == (f"{OURS} still sets {ROOT}/enabled to never at the next boot",)
 
 
+def test_absent_settles_what_a_killed_run_recorded_and_never_wrote(machine: Machine) -> None:
+    host = machine(SYSTEMD)
+    run(host, enabled="never")
+    manifest = (host.read(MANIFEST) or "").encode()
+    run(host, state="absent")
+    host.make_folder("/var/lib/bulwark")
+    host.replace(MANIFEST, manifest)
+    assert not run(host, True, state="absent").changed
+    assert host.exists(MANIFEST)
+    assert not run(host, state="absent").changed
+    assert not host.exists(MANIFEST)
+
+
 def test_absent_restores_the_first_values_and_the_machine_is_as_it_was(machine: Machine) -> None:
     host = machine(SYSTEMD)
     before = snapshot(host)
