@@ -290,14 +290,14 @@ def debians(site: Site) -> Iterator[dict[str, Machine]]:
         for name in ("idle", "plain"):
             machine.write(f"/etc/systemd/system/{name}.service", SERVICE)
         machine.write("/etc/systemd/system/fixed.service", f"{SERVICE}[Service]\nLimitNOFILE=700:800\n")
+        # Else root's user@0.service, which follows the manager too, comes and goes with our own logins.
+        machine.write("/var/lib/systemd/linger/root", "")
         machine.start()
     for machine in made.values():
         machine.wait()
         machine.run("useradd", "--create-home", "--shell", "/bin/bash", "alice")
         machine.run("cp", "-r", "/root/.ssh", "/home/alice/.ssh")
         machine.run("chown", "-R", "alice:alice", "/home/alice/.ssh")
-        # Else root's user@0.service, which follows the manager too, comes and goes with our own logins.
-        machine.run("loginctl", "enable-linger", "root")
         machine.run("systemctl", "daemon-reload")
         machine.run("systemctl", "enable", "--now", *(f"{name}.service" for name in ("idle", "plain", "fixed")))
     yield made
