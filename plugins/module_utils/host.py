@@ -18,6 +18,7 @@ import re
 import secrets
 import stat
 import struct
+import subprocess
 import time
 from collections.abc import Iterator
 from typing import Callable, NamedTuple
@@ -322,6 +323,16 @@ class Host:
             if error.errno not in _GONE:
                 raise HostError.from_os(path, "remove", error) from error
 
+    def rename(self, path: str, new: str) -> bool:
+        """Give a file another name in its folder; False where it is not there. Of two who try it one succeeds."""
+        try:
+            os.rename(self._real_parent(path), self._real_parent(new))
+        except OSError as error:
+            if error.errno in _GONE:
+                return False
+            raise HostError.from_os(path, "rename", error) from error
+        return True
+
     def make_folder(self, path: str, mode: int = 0o755) -> list[str]:
         """Make a folder of this mode, whatever the umask, and those above it with 0755; what was made comes back, the topmost first.
 
@@ -402,6 +413,20 @@ class Host:
             said = (completed.stderr or completed.stdout).strip() or "nothing"
             raise HostError.from_command(command, f"returned {completed.rc} and said: {said[:500]}")
         return completed
+
+    def detach(self, command: list[str]) -> None:
+        """Start a command that outlives us, in a session of its own and with no file of ours. Raises HostError."""
+        try:
+            subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise HostError.from_command(command, f"cannot be started: {error.strerror}") from error
 
     # paths
 

@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.node import links
+from ansible_collections.bulwark.node.plugins.module_utils.node import bridge_pins, links
 from ansible_collections.bulwark.node.plugins.module_utils.node.links import Link
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 
-__all__ = ["facts", "pinned"]
+__all__ = ["dynamic", "facts", "pinned", "shape"]
 
 _DEFAULT = 1500
 # What libvirt, CNI plugins, Proxmox and Xen make for one guest or pod, and remove with it.
@@ -23,14 +24,16 @@ _DYNAMIC = re.compile(r"(?:vnet|veth|cali|tap|lxc|vif|fwpr|fwln)[0-9a-z_.-]", re
 def facts(host: Host, request: Request = PASSIVE) -> list[dict[str, Any]]:
     """The subset ``bridges``, by index: those of the kernel, not of Open vSwitch."""
     found = links.observe(host)
-    return [_bridge(link, found) for link in found if link.kind == "bridge"]
+    ours = bridge_pins.read(host)
+    return [shape(link, found, link.index in ours) for link in found if link.kind == "bridge"]
 
 
-def _bridge(bridge: Link, found: list[Link]) -> dict[str, Any]:
+def shape(bridge: Link, found: Sequence[Link], by_us: bool) -> dict[str, Any]:
+    """One bridge among the links; ``by_us``: whether our record says that it was pinned."""
     ports = [link for link in found if link.master == bridge.index]
     uppers = [link for link in found if bridge.index == link.lower or link.index == bridge.master]
     mtus = [port.mtu for port in ports if port.mtu is not None]
-    is_pinned, reason = pinned(bridge.mtu, mtus)
+    is_pinned, reason = (True, "bulwark.node pinned it") if by_us else pinned(bridge.mtu, mtus)
     return {
         "name": bridge.name,
         "mtu": bridge.mtu,
@@ -38,7 +41,7 @@ def _bridge(bridge: Link, found: list[Link]) -> dict[str, Any]:
         "effective_mtu": min(mtus, default=None),
         "pinned": is_pinned,
         "pinned_reason": reason,
-        "ports": [{**_shown(port), "dynamic": _dynamic(port)} for port in ports],
+        "ports": [{**_shown(port), "dynamic": dynamic(port)} for port in ports],
         "mismatched": [port.name for port in ports if port.mtu != bridge.mtu],
         "vlan_filtering": bridge.vlan_filtering,
         "stp": bridge.stp,
@@ -66,6 +69,6 @@ def _shown(link: Link) -> dict[str, Any]:
     return {"name": link.name, "mtu": link.mtu, "kind": link.kind}
 
 
-def _dynamic(port: Link) -> bool:
+def dynamic(port: Link) -> bool:
     """Whether a guest or a pod brought the port: it is a tap, its other end is in another network namespace, or its name says so."""
     return port.kind == "tun" or port.elsewhere or bool(_DYNAMIC.match(port.name))

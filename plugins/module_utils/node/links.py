@@ -12,14 +12,15 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import netlink
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 
-__all__ = ["Link", "facts", "observe"]
+__all__ = ["Link", "facts", "observe", "read_mtu", "set_mtu"]
 
 _NET = "/sys/class/net"
-_GETLINK = 18
+_GETLINK, _SETLINK = 18, 19
 _IFINFO = 16  # bytes of ifinfomsg
 # IFLA_*, IFLA_INFO_*, IFLA_BR_* and IFLA_VXLAN_* of linux/if_link.h
 _IFNAME, _MTU, _LINK, _MASTER, _LINKINFO, _EXT_MASK, _LINK_NETNSID, _MIN_MTU, _MAX_MTU = 3, 4, 5, 10, 18, 29, 37, 50, 51
@@ -92,6 +93,21 @@ def observe(host: Host) -> list[Link]:
     answer = netlink.dump(host, netlink.ROUTE, _GETLINK, request)
     links = _from_sysfs(host) if answer is None else [_link(message) for message in netlink.messages(answer)]
     return sorted(links, key=lambda link: link.index)
+
+
+def read_mtu(host: Host, index: int) -> int | None:
+    """The MTU of one link now, None where it is gone."""
+    return next((link.mtu for link in observe(host) if link.index == index), None)
+
+
+def set_mtu(host: Host, link: Link, mtu: int) -> None:
+    """Give a link an MTU, up or down as it is: by its index, for a name may meanwhile be another's. Raises HostError."""
+    body = struct.pack("=BxHiII", 0, 0, link.index, 0, 0) + netlink.attribute(_MTU, struct.pack("=I", mtu))
+    try:
+        netlink.request(host, netlink.ROUTE, _SETLINK, body)
+    except HostError as error:
+        reason = str(error).removeprefix("netlink: the kernel says: ")
+        raise HostError(link.name, f"cannot get an MTU of {mtu}: {reason}", error.code) from error
 
 
 def _link(message: bytes) -> Link:

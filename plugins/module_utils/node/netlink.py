@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the bulwark.node authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the kernel tells by netlink alone, as one dump. Sources: netlink(7), rtnetlink(7), linux/netlink.h.
+"""What the kernel tells and takes by netlink alone. Sources: netlink(7), rtnetlink(7), linux/netlink.h.
 
 The standard library has the socket; pyroute2 takes a quarter of a second to import, and is on no node by default.
 """
@@ -9,6 +9,8 @@ The standard library has the socket; pyroute2 takes a quarter of a second to imp
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import socket
 import struct
 import sys
@@ -18,15 +20,17 @@ from typing import NamedTuple
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 
-__all__ = ["NETFILTER", "ROUTE", "attribute", "attributes", "dump", "messages", "number"]
+__all__ = ["NETFILTER", "ROUTE", "attribute", "attributes", "dump", "messages", "number", "request"]
 
 ROUTE, NETFILTER = 0, 12
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 _REQUEST_DUMP = 0x1 | 0x300
+_REQUEST_ACK = 0x1 | 0x4
 _INTERRUPTED = 0x10
 _ERROR, _DONE = 2, 3
 _TYPE_MASK = 0x3FFF  # above are NLA_F_NESTED and NLA_F_NET_BYTEORDER
-_SOL_NETLINK, _STRICT_CHECK = 270, 12
+_SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT_CHECK = 270, 10, 11, 12
+_HAS_WORDS, _WORDS = 0x200, 1  # NLM_F_ACK_TLVS, NLMSGERR_ATTR_MSG
 _BUFFER = 256 << 10
 _LIMIT = 256 << 20
 _ATTEMPTS = 5
@@ -56,6 +60,33 @@ def dump(host: Host, protocol: int, kind: int, body: bytes) -> bytes | None:
     if answer is not None:
         return answer
     raise HostError("netlink", f"what the kernel tells changed {_ATTEMPTS} times while it was read; try again")
+
+
+def request(host: Host, protocol: int, kind: int, body: bytes) -> bytes:
+    """Ask for one thing, or for a change: the kernel's answer as it came, empty in a tree.
+
+    Raises HostError with the kernel's own words where it refuses; its ``code`` is the symbolic errno.
+    """
+    if host.root:
+        return b""
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as channel:
+            channel.settimeout(_SECONDS)
+            for option in (_CAP_ACK, _EXT_ACK):
+                with contextlib.suppress(OSError):
+                    channel.setsockopt(_SOL_NETLINK, option, 1)
+            channel.sendto(_HEADER.pack(_HEADER.size + len(body), kind, _REQUEST_ACK, 1, 0) + body, (0, 0))
+            answer = _receive(channel) or b""
+    except OSError as error:
+        raise HostError.from_os("netlink", "ask the kernel", error) from error
+    for message in _split(answer):
+        code = -int.from_bytes(message.payload[:4], sys.byteorder, signed=True) if message.kind == _ERROR else 0
+        if code > 0:
+            more = attributes(message.payload, 4 + _HEADER.size) if message.flags & _HAS_WORDS else {}
+            words = more.get(_WORDS, b"").rstrip(b"\0").decode("utf-8", "replace") or os.strerror(code)
+            name = errno.errorcode.get(code)
+            raise HostError("netlink", f"the kernel says: {words} ({name or code})", name)
+    return answer
 
 
 def _receive(channel: socket.socket) -> bytes | None:

@@ -1,0 +1,244 @@
+# Copyright (c) 2026, the bulwark.node authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which links get which MTU, in which order, and what the kernel would refuse: pure, over the links as they are.
+
+Sources: dev_validate_mtu() in net/core/dev.c, vlan_device_event() and vlan_dev_change_mtu() in net/8021q, br_mtu_auto_adjust()
+in net/bridge/br_if.c, bond_change_mtu() in drivers/net/bonding, vxlan_change_mtu() in drivers/net/vxlan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OptionError
+from ansible_collections.bulwark.node.plugins.module_utils.node import bridges
+from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu_options import ALL, IPV6_MINIMUM, Wanted
+from ansible_collections.bulwark.node.plugins.module_utils.node.links import Link
+
+__all__ = ["Goal", "check", "detour", "goals", "in_order", "ports", "settle", "uppers"]
+
+_VXLAN_OVERHEAD = {4: 50, 6: 70}
+# Their MTU is that of a tunnel or of the other end, and no frame of theirs is larger than what carries it.
+_BOUND_TO_LOWER = ("vlan", "macvlan", "macvtap", "ipvlan")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The MTU that a link shall have, and the option that asks for it.
+
+    ``pin``: it is a bridge that shall keep it. ``follows``: it is one that comes to it by its ports, and is not set.
+    """
+
+    link: Link
+    mtu: int
+    option: str
+    pin: bool = False
+    follows: bool = False
+
+
+def ports(links: Sequence[Link], bridge: Link) -> list[Link]:
+    """The ports of a bridge."""
+    return [link for link in links if link.master == bridge.index]
+
+
+def uppers(links: Sequence[Link], lower: Link) -> list[Link]:
+    """What stands on a link: VLANs and their like."""
+    return [link for link in links if link.lower == lower.index and link.index != lower.index]
+
+
+def goals(links: Sequence[Link], wanted: Sequence[Wanted]) -> dict[int, Goal]:
+    """The goals by the links' indexes. Raises OptionError where a name is none, or two bridges disagree on a link."""
+    found: dict[int, Goal] = {}
+    for each in wanted:
+        bridge = _bridge(links, each)
+        assert each.mtu is not None
+        own = ports(links, bridge)
+        chosen = _chosen(f"{each.option}.ports", each.ports, own, bridge, "a port of")
+        # Nobody names all of those that come and go: they are somebody's guests and pods.
+        asked = [port for port in chosen if not (each.ports == (ALL,) and bridges.dynamic(port))]
+        above = _chosen(f"{each.option}.uppers", each.uppers, uppers(links, bridge), bridge, "a link on")
+        _add(found, Goal(bridge, each.mtu, f"{each.option}.mtu", each.pin))
+        for port in asked:
+            _add(found, Goal(port, each.mtu, f"{each.option}.ports"))
+        for upper in above:
+            _add(found, Goal(upper, each.mtu, f"{each.option}.uppers"))
+    for goal in list(found.values()):
+        _raise_lowers(links, goal, found)
+    return {index: replace(goal, follows=_follows(links, goal, found)) for index, goal in found.items()}
+
+
+def _bridge(links: Sequence[Link], wanted: Wanted) -> Link:
+    named = next((link for link in links if link.name == wanted.name), None)
+    if named and named.kind == "bridge":
+        return named
+    if named and (named.kind == "openvswitch" or any(link.name == "ovs-system" for link in links)):
+        raise BulwarkError(
+            f"{wanted.option}.name: {wanted.name} is a bridge of Open vSwitch, which follows its ports by rules of its own. "
+            f"Run: ovs-vsctl set interface {wanted.name} mtu_request={wanted.mtu}"
+        )
+    known = ", ".join(link.name for link in links if link.kind == "bridge") or "none"
+    raise OptionError(f"{wanted.option}.name", wanted.name, f"a bridge of this machine: {known}")
+
+
+def _chosen(option: str, names: Collection[str], offered: Sequence[Link], bridge: Link, what: str) -> list[Link]:
+    if tuple(names) == (ALL,):
+        return list(offered)
+    known = {link.name: link for link in offered}
+    for name in names:
+        if name not in known:
+            raise OptionError(option, name, f"{what} {bridge.name}: {', '.join(known) or 'none'}")
+    return [known[name] for name in names]
+
+
+def _add(found: dict[int, Goal], goal: Goal) -> None:
+    earlier = found.setdefault(goal.link.index, goal)
+    if earlier.mtu != goal.mtu:
+        raise OptionError(goal.option, goal.mtu, f"{earlier.mtu} for {goal.link.name}, as {earlier.option} has it")
+
+
+def _raise_lowers(links: Sequence[Link], goal: Goal, found: dict[int, Goal]) -> None:
+    """A VLAN is never larger than what it stands on: that grows with it, and is never made smaller for it."""
+    lower = _by_index(links, goal.link.lower) if goal.link.kind in _BOUND_TO_LOWER else None
+    if lower is None or (lower.mtu or 0) >= goal.mtu:
+        return
+    known = found.get(lower.index)
+    if known is None or known.mtu < goal.mtu:
+        if known and known.link.kind == "bridge":
+            raise OptionError(
+                goal.option, goal.mtu, f"at most {known.mtu}, for {goal.link.name} stands on {lower.name}"
+            )
+        found[lower.index] = Goal(lower, goal.mtu, goal.option)
+        _raise_lowers(links, found[lower.index], found)
+
+
+def _follows(links: Sequence[Link], goal: Goal, found: Mapping[int, Goal]) -> bool:
+    """Whether a bridge that shall not be pinned comes to its MTU by its ports: to set it would pin it."""
+    if goal.pin or not goal.option.endswith(".mtu"):
+        return False
+    own = ports(links, goal.link)
+    pinned = bridges.pinned(goal.link.mtu, [port.mtu for port in own if port.mtu is not None])[0]
+    smallest = min((found[port.index].mtu if port.index in found else port.mtu or 0 for port in own), default=None)
+    if goal.link.mtu == goal.mtu or pinned:
+        return False
+    if smallest != goal.mtu:
+        option = f"{goal.option.rpartition('.')[0]}.pin"
+        raise OptionError(
+            option,
+            False,
+            f"true, or ports of which the smallest is {goal.mtu}: {goal.link.name} would follow {smallest}",
+        )
+    return True
+
+
+def in_order(links: Sequence[Link], wanted: Mapping[int, Goal]) -> list[Goal]:
+    """The goals that are not met: first what shrinks, from the top, then what grows, from the bottom.
+
+    So no link is ever larger than what carries its frames.
+    """
+    open_goals = [goal for goal in wanted.values() if goal.link.mtu != goal.mtu and not goal.follows]
+    shrinking = [goal for goal in open_goals if (goal.link.mtu or 0) > goal.mtu]
+    growing = [goal for goal in open_goals if (goal.link.mtu or 0) < goal.mtu]
+    return [
+        *sorted(shrinking, key=lambda goal: (-_height(links, goal.link), goal.link.index)),
+        *sorted(growing, key=lambda goal: (_height(links, goal.link), goal.link.index)),
+    ]
+
+
+def _height(links: Sequence[Link], link: Link, seen: tuple[int, ...] = ()) -> int:
+    """How many links lie below the one, at most."""
+    if link.index in seen:
+        return 0
+    below = [other for other in links if other.index == link.lower or other.master == link.index]
+    return max((1 + _height(links, other, (*seen, link.index)) for other in below), default=0)
+
+
+def settle(links: Sequence[Link], mtus: Mapping[int, int], pinned: Collection[int]) -> tuple[Link, ...]:
+    """The links after these MTUs were set: a bridge that nobody set and that is not pinned follows its ports."""
+    from dataclasses import replace
+
+    found = [replace(link, mtu=mtus.get(link.index, link.mtu)) for link in links]
+    for at, link in enumerate(found):
+        own = [port.mtu for port in ports(found, link) if port.mtu is not None]
+        touched = any(port.index in mtus for port in ports(found, link))
+        before = [port.mtu for port in ports(links, link) if port.mtu is not None]
+        free = link.index not in pinned and bridges.pinned(links[at].mtu, before)[0] is not True
+        if link.kind == "bridge" and touched and free and link.index not in mtus:
+            found[at] = replace(link, mtu=min(own))
+    return tuple(found)
+
+
+def check(links: Sequence[Link], wanted: Mapping[int, Goal], with_ipv6: Collection[int]) -> None:
+    """Raise for the first change that the kernel would refuse, or answer with a loss that cannot be made good.
+
+    ``with_ipv6``: the indexes of the links with an IPv6 address.
+    """
+    for goal in (goal for goal in wanted.values() if goal.link.mtu != goal.mtu):
+        _check_bounds(links, goal, with_ipv6)
+        _check_lower(links, goal, wanted)
+        _check_uppers(links, goal, wanted)
+    for goal in wanted.values():
+        if goal.pin and goal.link.mtu == goal.mtu:
+            detour(goal.link, goal.mtu, links, with_ipv6)
+
+
+def _check_bounds(links: Sequence[Link], goal: Goal, with_ipv6: Collection[int]) -> None:
+    # A bond gives its slaves its own MTU.
+    slaves = ports(links, goal.link) if goal.link.kind in ("bond", "team") else []
+    for link in (goal.link, *slaves):
+        low, high = link.min_mtu or 0, link.max_mtu
+        if goal.mtu < low or (high is not None and goal.mtu > high):
+            bounds = f"{low} to {high}" if high is not None else f"{low} or more"
+            raise OptionError(goal.option, goal.mtu, f"{bounds}, which the driver of {link.name} takes")
+        if goal.mtu < IPV6_MINIMUM <= (link.mtu or 0) and link.index in with_ipv6:
+            raise OptionError(
+                goal.option,
+                goal.mtu,
+                f"{IPV6_MINIMUM} or more: {link.name} has IPv6 addresses, which the kernel would remove for good",
+            )
+
+
+def _check_lower(links: Sequence[Link], goal: Goal, wanted: Mapping[int, Goal]) -> None:
+    lower = _by_index(links, goal.link.lower)
+    if lower is None or lower.mtu is None:
+        return
+    room = wanted[lower.index].mtu if lower.index in wanted else lower.mtu
+    overhead = min(_VXLAN_OVERHEAD.values()) if goal.link.kind == "vxlan" else 0
+    if goal.link.kind in (*_BOUND_TO_LOWER, "vxlan") and goal.mtu > room - overhead:
+        raise OptionError(
+            goal.option,
+            goal.mtu,
+            f"at most {room - overhead}: {goal.link.name} stands on {lower.name}, whose MTU is {room}",
+        )
+
+
+def _check_uppers(links: Sequence[Link], goal: Goal, wanted: Mapping[int, Goal]) -> None:
+    """The kernel makes what stands on a link smaller with it, and never larger again."""
+    for upper in uppers(links, goal.link):
+        mtu = wanted[upper.index].mtu if upper.index in wanted else upper.mtu or 0
+        if upper.kind in _BOUND_TO_LOWER and mtu > goal.mtu:
+            raise OptionError(
+                goal.option,
+                goal.mtu,
+                f"{mtu} or more: {upper.name} stands on {goal.link.name} with an MTU of {mtu}. Name it in uppers, or make it "
+                f"smaller first: ip link set {upper.name} mtu {goal.mtu}",
+            )
+
+
+def detour(link: Link, mtu: int, links: Sequence[Link], with_ipv6: Collection[int]) -> int:
+    """The other MTU by which a bridge that has the wanted one is pinned: the kernel takes the same value for no change.
+
+    One more, for one less would shrink what stands on it for good. Raises BulwarkError where there is none.
+    """
+    if link.max_mtu is None or mtu < min(link.max_mtu, 65535):
+        return mtu + 1
+    if any(upper.kind in _BOUND_TO_LOWER and (upper.mtu or 0) >= mtu for upper in uppers(links, link)):
+        raise BulwarkError(
+            f"{link.name}: cannot be pinned at its largest MTU, {mtu}, while links of that size stand on it"
+        )
+    return mtu - 1
+
+
+def _by_index(links: Sequence[Link], index: int | None) -> Link | None:
+    return next((link for link in links if index and link.index == index), None)

@@ -1,0 +1,40 @@
+# Copyright (c) 2026, the bulwark.node authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which bridges we pinned since boot: the kernel keeps the flag for the life of the device and tells it to nobody."""
+
+from __future__ import annotations
+
+import json
+
+from ansible_collections.bulwark.node.plugins.module_utils.host import Host
+
+__all__ = ["PINS", "add", "read"]
+
+PINS = "/run/bulwark-bridge-pins.json"
+"""{boot_id, netns, pins: {ifindex: name}}. During one boot a network namespace gives no index twice."""
+
+
+def read(host: Host) -> frozenset[int]:
+    """The indexes of the bridges that we pinned; a record of another boot, or that is no record, says nothing."""
+    return frozenset(map(int, _load(host)))
+
+
+def add(host: Host, index: int, name: str) -> None:
+    """Note that a bridge is pinned. Raises HostError."""
+    pins = {**_load(host), str(index): name}
+    host.replace(PINS, (json.dumps({**_here(host), "pins": pins}, sort_keys=True) + "\n").encode(), 0o600)
+
+
+def _load(host: Host) -> dict[str, str]:
+    try:
+        kept = json.loads(host.read(PINS) or "{}")
+        pins = {str(int(index)): str(name) for index, name in kept["pins"].items()}
+        return pins if {key: kept[key] for key in ("boot_id", "netns")} == _here(host) else {}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _here(host: Host) -> dict[str, str | None]:
+    boot_id = (host.read("/proc/sys/kernel/random/boot_id") or "").strip()
+    return {"boot_id": boot_id, "netns": host.link_target("/proc/self/ns/net")}
