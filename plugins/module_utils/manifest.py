@@ -20,14 +20,21 @@ from ansible_collections.bulwark.node.plugins.module_utils.errors import HostErr
 from ansible_collections.bulwark.node.plugins.module_utils.host import READ_LIMIT, Host
 from ansible_collections.bulwark.node.plugins.module_utils.units import bracketed
 
-__all__ = ["HEADER", "MANIFEST", "Manifest"]
+__all__ = ["HEADER", "MANIFEST", "SHEBANG", "Manifest", "is_ours"]
 
 HEADER = "# Written by the bulwark.node collection"
 """How each file of ours begins."""
+SHEBANG = "#!/bin/sh\n"
+"""What stands before that in a script."""
 FOLDER = "/var/lib/bulwark"
 MANIFEST = f"{FOLDER}/manifest.json"
 _SCHEMA = 1
 _KINDS = ("files", "links", "kernel", "devices", "members", "limits")
+
+
+def is_ours(text: str | None) -> bool:
+    """Whether the text of a file says that we wrote it."""
+    return (text or "").removeprefix(SHEBANG).startswith(HEADER)
 
 
 class Manifest:
@@ -70,7 +77,7 @@ class Manifest:
         for change in changes:
             if change.kind in ("file", "edit"):
                 self._host.destination(change.target)
-                if change.kind == "file" and change.before and not change.before.startswith(HEADER):
+                if change.kind == "file" and change.before and not is_ours(change.before):
                     raise OwnerError(
                         f"{change.target} is there and is not ours: it does not begin with {HEADER!r}. "
                         "Move what it sets to a file of another name, then remove it"
@@ -87,20 +94,20 @@ class Manifest:
 
     def lost(self, path: str, text: str | None) -> bool:
         """Whether a file is ours and yet not known here, so that what was there before us is forgotten."""
-        if text is None or not text.startswith(HEADER):
+        if not is_ours(text):
             return False
         known = self.entries()["files"]
         return path not in known and self._host.resolved(path) not in known
 
-    def file(self, path: str, text: str | None, undos: Undos) -> None:
-        """Give a file its text (mode 0644 where it is new), or remove it with None.
+    def file(self, path: str, text: str | None, undos: Undos, mode: int = 0o644) -> None:
+        """Give a file its text (``mode`` where it is new), or remove it with None.
 
         A symlink stays: the entry names the file in its folder that it leads to. Raises HostError where it leads elsewhere.
         """
         path = self._host.destination(path)
         old, status = self._host.read_bytes(path), self._host.mode_and_owner(path)
         # Where the undo finds the file removed, it cannot take these from it.
-        mode, owner = (status[0], status[1:]) if status else (0o644, None)
+        mode, owner = (status[0], status[1:]) if status else (mode, None)
 
         def put(content: bytes | None) -> None:
             if content is None:
@@ -236,9 +243,7 @@ class Manifest:
 
     def _is_ours(self, kind: str, path: str) -> bool:
         """Whether a file, or the one that a link leads to, is our own: so it is found where the manifest was lost."""
-        return (
-            kind in ("files", "links") and self._host.is_file(path) and (self._host.read(path) or "").startswith(HEADER)
-        )
+        return kind in ("files", "links") and self._host.is_file(path) and is_ours(self._host.read(path))
 
     def _make_folder_of(self, path: str, undos: Undos) -> None:
         folder = path.rpartition("/")[0]

@@ -18,9 +18,10 @@ description:
   - Everything is checked before the first write. The bounds of each driver, IPv6, which needs 1280 bytes, VLANs and their like, which
     the kernel would shrink for good, bonds, and who manages the links.
   - After a second links, addresses and routes are looked at again. What did not stay fails the module, and all is put back.
-  - A link that carries the connection to the machine or a default route is refused. See O(allow_management_link).
+  - A link that carries the connection to the machine or a default route, of whatever routing table, is refused. See
+    O(allow_management_link).
   - Ports that guests and pods brought (C(vnet), C(veth), C(cali), C(tap)) are left alone unless they are named.
-  - What was there before is kept in C(/var/lib/bulwark/manifest.json).
+  - What was there before is kept in C(/var/lib/bulwark/manifest.json), by the names of the links.
 extends_documentation_fragment:
   - bulwark.node.attributes
   - bulwark.node.attributes.actiongroup_node
@@ -36,6 +37,9 @@ attributes:
   platform:
     support: full
     platforms: Linux
+  action:
+    description: Has an action plugin, which runs the module once more on a new connection where it armed a timer.
+    support: full
 options:
   bridges:
     description:
@@ -53,34 +57,42 @@ options:
         type: int
       ports:
         description:
-          - The ports that get the same MTU, or V(all) for all but those of guests and pods.
+          - The ports that get the same MTU, or V(all) for all but those of guests and pods. A bond gives it to its own ports.
           - A frame that is larger than the MTU of the port by which it would leave is dropped without a word. A warning names the
             ports that stay smaller.
           - What a VLAN among them stands on grows with it.
         type: list
         elements: str
       uppers:
-        description: The links on the bridge that get the same MTU, such as VLANs, or V(all).
+        description: The links on the bridge that get the same MTU, such as VLANs, or V(all) for all but tunnels (C(vxlan)).
         type: list
         elements: str
       pin:
         description:
           - Whether the bridge keeps its MTU when ports come and go.
-          - With V(false) it is not set, and follows its ports, which must have that MTU. A bridge that is pinned cannot be unpinned
-            while it lives.
+          - With V(false) it is not set, and follows its ports, the smallest of which must have that MTU. A bridge that is pinned
+            cannot be unpinned while it lives. One that is known to be is set.
         type: bool
         default: true
   persist:
     description:
-      - Whether the MTUs are set at boot as well, by files for the manager that owns each link.
-      - Those of systemd-networkd, netplan on it, and ifupdown are written. For others the lines to write are in the error.
+      - Whether the MTUs are set at boot as well, by files for the manager that owns each link. They count from the next boot on,
+        for nothing is reloaded.
+      - For systemd-networkd these are a drop-in for each C(.network) file, also where netplan or cloud-init writes that, and for
+        each bridge that is pinned C(/etc/systemd/system/bulwark-bridge-mtu-<bridge>.service), since systemd-networkd pins it by
+        chance. A bridge that is removed and made anew while the machine runs is pinned by the next boot, or the next run.
+      - For ifupdown it is C(/etc/network/if-up.d/zz-bulwark-mtu), which sets and pins whenever one of the links comes up.
+      - A C(.network) file that other links have as well, and another file that would win, are refused by name.
+      - Refused with the lines to write are NetworkManager, netplan and nmstate on it, ifupdown2, networks of libvirt, and links of
+        which it is not known what sets them up, such as those made by hand.
     type: bool
     default: true
   allow_management_link:
     description:
       - Whether a link may be changed that carries the connection to the machine or a default route.
       - A timer on the machine then puts the old MTUs back after O(revert_after), unless a new connection from the controller comes
-        through before. Only then the MTUs are persisted.
+        through before, and large packets on it in both directions. Only then the MTUs are persisted.
+      - The timer is one of C(systemd-run). Without systemd, or in another network namespace than its, it is a process of its own.
     type: bool
     default: false
   revert_after:
@@ -94,7 +106,9 @@ options:
       - It must be reached through one of the links.
     type: str
   confirm:
-    description: The token of the armed timer. The module's action plugin gives it, on the new connection.
+    description:
+      - The token of the armed timer. The module's action plugin runs the module a second time and gives it, on the new connection.
+        A playbook never does.
     type: str
   state:
     description:
@@ -146,15 +160,94 @@ EXAMPLES = r"""
 
 RETURN = r"""
 before:
-  description: The subset C(bridge_mtu) of M(bulwark.node.node_facts) as it was.
+  description: The bridges as they were.
   returned: success
   type: dict
-  sample: {}
+  contains:
+    bridges:
+      description:
+        - The named bridges, each as in the subset C(bridges) of M(bulwark.node.node_facts).
+        - With O(state=absent) and no O(bridges) those that this module had set.
+      type: list
+      elements: dict
+      sample:
+        - name: br0
+          mtu: 1500
+          effective_mtu: 1500
+          pinned: null
+          pinned_reason: "its MTU is the smallest of its ports: it follows them, or was set to the same"
+          ports:
+            - {name: eth1, mtu: 1500, kind: null, dynamic: false}
+            - {name: vnet0, mtu: 1500, kind: tun, dynamic: true}
+          mismatched: []
+          vlan_filtering: false
+          stp: false
+          uppers:
+            - {name: br0.100, mtu: 1500, kind: vlan}
+    revert:
+      description: The armed timer. V(null) where none is, as before and after each task that did not fail.
+      type: dict
+      sample: null
+    probe:
+      description: What came of O(probe). V(null) where none was asked for, or the MTUs are not there yet.
+      type: dict
+      sample: null
+      contains:
+        address:
+          description: The address.
+          type: str
+          sample: 192.0.2.10
+        size:
+          description: The bytes of each packet, with its IP header.
+          type: int
+          sample: 9000
+        passed:
+          description: Whether one came back.
+          type: bool
+          sample: false
+        path_mtu:
+          description: What a router said would fit. V(null) where none said so.
+          type: int
+          sample: 1500
+        hop:
+          description: The first hop that packets of this size do not reach, while small ones do. V(null) where that cannot be told.
+          type: int
+          sample: 2
+        hop_address:
+          description: The address of that hop.
+          type: str
+          sample: 198.51.100.2
 after:
-  description: The same afterwards, read back from the kernel, or in check mode as predicted.
+  description: The same afterwards, read back after a second, or in check mode as predicted.
   returned: success
   type: dict
-  sample: {}
+  contains:
+    bridges:
+      description: As in RV(before).
+      type: list
+      elements: dict
+      sample:
+        - name: br0
+          mtu: 9000
+          effective_mtu: 1500
+          pinned: true
+          pinned_reason: bulwark.node pinned it
+          ports:
+            - {name: eth1, mtu: 9000, kind: null, dynamic: false}
+            - {name: vnet0, mtu: 1500, kind: tun, dynamic: true}
+          mismatched: [vnet0]
+          vlan_filtering: false
+          stp: false
+          uppers:
+            - {name: br0.100, mtu: 9000, kind: vlan}
+    revert:
+      description: As in RV(before).
+      type: dict
+      sample: null
+    probe:
+      description: As in RV(before).
+      type: dict
+      sample: {address: 192.0.2.10, size: 9000, passed: true, path_mtu: null, hop: null, hop_address: null}
 changes:
   description: What was done, or in check mode would be done, in this order.
   returned: success
@@ -162,74 +255,84 @@ changes:
   elements: dict
   contains:
     kind:
-      description: The kind of change.
+      description:
+        - V(mtu), V(pin) for a bridge that has the MTU and is pinned by another one for a moment, V(file) or V(link) for what is
+          persisted, V(forget) for a first MTU that need not be kept any more, V(timer) in a run that does nothing but confirm.
       type: str
-      sample: attribute
+      sample: mtu
     target:
-      description: What it acts on.
+      description: The link or the file.
       type: str
-      sample: /sys/kernel/mm/transparent_hugepage/enabled
+      sample: br0
     before:
       description: The value before. V(null) where there was nothing.
       type: raw
-      sample: always
+      sample: 1500
     after:
       description: The value asked for. V(null) where nothing is to be left.
       type: raw
-      sample: madvise
+      sample: 9000
 unmet:
-  description: What the machine did not take.
+  description: What the machine did not take, or lost by the change. Each fails the module, and all is put back.
   returned: success, or failure for that reason
   type: list
   elements: dict
   contains:
     target:
-      description: The option, or the object.
+      description: The link, the file or the option.
       type: str
-      sample: /sys/kernel/mm/transparent_hugepage/enabled
+      sample: eth1
     wanted:
-      description: The value asked for.
+      description: The MTU asked for, or the address or route that was lost.
       type: raw
-      sample: madvise
+      sample: 9000
     got:
       description: The value read back.
       type: raw
-      sample: always
+      sample: 1500
     reason:
       description: Why.
       type: str
-      sample: "'madvise' was written and 'always' read back"
+      sample: 9000 was written and 1500 read back
     remedy:
       description: What helps.
       type: str
       sample: Look who else writes it.
     evidence:
-      description: The numbers behind the reason.
+      description: The numbers behind the reason, for O(probe) those of its result.
       type: dict
       sample: {}
 reboot_required:
-  description: Whether the wanted state takes a reboot.
+  description: Whether the wanted state takes a reboot. It never does.
   returned: success
   type: bool
   sample: false
 restart_required:
-  description: The units that must be restarted to see the new state. The kernel needs none for this.
+  description: The units that must be restarted to see the new state. There are none.
   returned: success
   type: list
   elements: dict
   sample: []
 disruptive:
-  description: The changes that disturb what runs. No change of this module does.
+  description: The links whose change may be felt, in check mode too.
   returned: success
   type: list
   elements: dict
-  sample: []
+  contains:
+    what:
+      description: The link.
+      type: str
+      sample: br0
+    reason:
+      description: It carries the connection or a default route, or it is hardware, whose driver may reset it.
+      type: str
+      sample: it carries this connection
 undone:
   description: What had been changed and was put back, when the module failed.
   returned: failure
   type: list
   elements: str
-  sample: ["/sys/kernel/mm/transparent_hugepage/enabled"]
+  sample: ["/sys/class/net/eth1/mtu", "the timer"]
 not_undone:
   description: What had been changed and could not be put back. The message names it too.
   returned: failure
@@ -239,11 +342,11 @@ not_undone:
     what:
       description: The object.
       type: str
-      sample: /sys/kernel/mm/transparent_hugepage/enabled
+      sample: the pin of br0
     reason:
       description: Why it could not be put back.
       type: str
-      sample: "cannot write '0': EIO (Input/output error)"
+      sample: "br0 stays pinned: the kernel does not forget it while the bridge lives"
   sample: []
 """
 

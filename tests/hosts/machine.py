@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .remote import MachineError, Remote, Slot, until
-from .roots import RELEASES, build
+from .roots import RELEASES, VARIANTS, build
 
 __all__ = ["Machine", "MachineError", "Site", "until"]
 
@@ -106,7 +106,7 @@ class Machine(Remote[Site]):
 
     def __init__(self, site: Site, version: str, name: str, number: int, writable: Sequence[str] = ()) -> None:
         super().__init__(site, name, f"{site.network}.{number}")
-        self.version, self.python = version, RELEASES[version].python
+        self.version, self.python = version, {**RELEASES, **VARIANTS}[version].python
         # Short, since nspawn names the link after it, and names of links have at most 15 bytes.
         self._id = f"bw{site.slot}-{number}"
         self.machine_id = secrets.token_hex(16)

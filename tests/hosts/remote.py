@@ -127,8 +127,9 @@ class Remote(ABC, Generic[S]):
         end = time.monotonic() + timeout
 
         def back() -> bool:
-            with contextlib.suppress(MachineError):
-                return self._ssh_answers() and self.boot_id() != before
+            # What enters a machine that goes down may hang with it.
+            with contextlib.suppress(MachineError, subprocess.TimeoutExpired):
+                return self._ssh_answers() and self.boot_id(5 * self._patience) != before
             return False
 
         if not self._until(back, timeout):
@@ -146,9 +147,9 @@ class Remote(ABC, Generic[S]):
         Raises MachineError where ``check`` and the status is not 0.
         """
 
-    def boot_id(self) -> str:
+    def boot_id(self, timeout: float = 60) -> str:
         """Of this boot: each has its own."""
-        return self.run("cat", "/proc/sys/kernel/random/boot_id").stdout.strip()
+        return self.run("cat", "/proc/sys/kernel/random/boot_id", timeout=timeout).stdout.strip()
 
     @property
     def ssh_options(self) -> list[str]:

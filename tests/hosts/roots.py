@@ -25,6 +25,7 @@ __all__ = [
     "OPTIONS",
     "RELEASES",
     "TOOLS",
+    "VARIANTS",
     "CannotBuild",
     "Release",
     "build",
@@ -74,11 +75,15 @@ class CannotBuild(Exception):
 
 @dataclass(frozen=True)
 class Release:
-    """A release of Debian: ``python`` is that of its python3; a ``controller`` has ansible-core in /opt/ansible."""
+    """A release of Debian: ``python`` is that of its python3; a ``controller`` has ansible-core in /opt/ansible.
+
+    ``packages`` are those beyond what all have.
+    """
 
     suite: str
     python: str
     controller: bool = False
+    packages: tuple[str, ...] = ()
 
 
 RELEASES = {
@@ -86,6 +91,11 @@ RELEASES = {
     "12": Release("bookworm", "3.11"),
     "13": Release("trixie", "3.13", controller=True),
 }
+VARIANTS = {
+    "12+ifupdown": Release("bookworm", "3.11", packages=("ifupdown", "bridge-utils", "netplan.io")),
+    "12+networkmanager": Release("bookworm", "3.11", packages=("network-manager", "ifupdown2")),
+}
+"""Releases with other managers of the network, for the tests that name them."""
 
 
 def missing_tools() -> list[str]:
@@ -93,12 +103,12 @@ def missing_tools() -> list[str]:
 
 
 def build(version: str) -> Path:
-    """Return the root of Debian ``version``, made first where it is not there yet: that takes half a minute.
+    """Return the root of Debian ``version``, a variant or not, made first where it is not there yet: that takes half a minute.
 
     One is made at a time, also by test runs side by side, since each takes a processor and the mirror's patience.
     Raises CannotBuild.
     """
-    release = RELEASES[version]
+    release = {**RELEASES, **VARIANTS}[version]
     recipe = _recipe(release)
     key = hashlib.sha256(json.dumps([release.suite, *recipe]).encode()).hexdigest()[:16]
     root = CACHE / f"debian{version}-{key}"
@@ -115,7 +125,7 @@ def build(version: str) -> Path:
 def _recipe(release: Release) -> list[str]:
     """The options of mmdebstrap."""
     hooks = (*_HOOKS, *(_CONTROLLER_HOOKS if release.controller else ()))
-    packages = (*_PACKAGES, *(("python3-venv", "openssh-client") if release.controller else ()))
+    packages = (*_PACKAGES, *(("python3-venv", "openssh-client") if release.controller else ()), *release.packages)
     return [*OPTIONS, f"--include={','.join(packages)}", *(f"--customize-hook={hook}" for hook in hooks)]
 
 

@@ -26,20 +26,15 @@ _HUGEPAGES = Path("/sys/kernel/mm/hugepages")
 _THP = Path("/sys/kernel/mm/transparent_hugepage")
 _NODES = Path("/sys/devices/system/node")
 # Where our modules write, and so where a test may leave something behind.
-_VOLATILE = (Path("/run/bulwark.lock"), Path("/run/bulwark-hugepages-changed"))
+_VOLATILE = tuple(
+    Path("/run", name) for name in ("bulwark.lock", "bulwark-hugepages-changed", "bulwark-bridge-pins.json")
+)
 _PERSISTENT = tuple(
     Path(path)
     for path in (
-        "/etc/modprobe.d",
-        "/etc/modules-load.d",
-        "/etc/security/limits.d",
-        "/etc/udev/rules.d",
-        "/etc/default/grub.d",
-        "/etc/kernel",
-        "/etc/sysctl.d",
-        "/etc/tmpfiles.d",
-        "/etc/systemd/system",
-        "/etc/systemd/system.conf.d",
+        *("/etc/modprobe.d", "/etc/modules-load.d", "/etc/udev/rules.d", "/etc/default/grub.d", "/etc/kernel"),
+        *("/etc/security/limits.d", "/etc/sysctl.d", "/etc/tmpfiles.d", "/etc/systemd/system"),
+        *("/etc/systemd/system.conf.d", "/etc/systemd/network", "/etc/network/if-up.d"),
         "/var/lib/bulwark",
     )
 )
@@ -47,6 +42,8 @@ _PERSISTENT = tuple(
 # A machine whose service manager is systemd, as far as sd_booted(3) can tell, for one run.
 SYSTEMD = "mount -t tmpfs tmpfs /run\nmkdir -p /run/systemd/system"
 WITHOUT_SYSTEMD = "mount -t tmpfs tmpfs /run"
+# A kernel may be booted without it.
+IPV6 = Path("/proc/net/if_inet6").exists()
 
 
 Module = Callable[..., Ran]
@@ -157,6 +154,43 @@ def kernel(alone: None) -> Iterator[None]:
         Path(stray).unlink() if not Path(stray).is_dir() else Path(stray).rmdir()
     assert not left, f"settings that the test did not put back: {left}"
     assert not strays, f"files that the test left or changed: {strays}"
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """A network namespace, and its network as seen from inside."""
+
+    name: str
+
+    @property
+    def inside(self) -> str:
+        """For ``module``: the rest of the run is in it."""
+        return f'exec ip netns exec {self.name} "$@"'
+
+    def run(self, *command: str | bytes, check: bool = True) -> str:
+        done = subprocess.run(
+            ["ip", "netns", "exec", self.name, *command], capture_output=True, timeout=30, check=False
+        )
+        assert done.returncode == 0 or not check, done.stderr
+        return done.stdout.decode("utf-8", "surrogateescape")
+
+    def json(self, *command: str) -> list[dict[str, Any]]:
+        # ip(8) prints control characters of a name as they are.
+        found: list[dict[str, Any]] = json.loads(self.run(*command) or "[]", strict=False)
+        return found
+
+
+@pytest.fixture
+def namespace(kernel: None) -> Iterator[Namespace]:
+    """A new one, with lo up."""
+    tool("ip")
+    made = Namespace(f"bulwark{os.getpid()}")
+    subprocess.run(["ip", "netns", "add", made.name], check=True)
+    try:
+        made.run("ip", "link", "set", "lo", "up")
+        yield made
+    finally:
+        subprocess.run(["ip", "netns", "del", made.name], check=True)
 
 
 @pytest.fixture(scope="session")

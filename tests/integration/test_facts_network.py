@@ -14,7 +14,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,11 @@ import pytest
 
 from ansible_collections.bulwark.node.tests.hosts.machine import Machine, until
 
-from .conftest import Module, facts_over_ssh, tool
+from .conftest import IPV6, Module, Namespace, facts_over_ssh, tool
 
 CALI = "cali0ef24b1a2c9"
 # What the kernel takes for a name: all but "/", ":" and white space.
 HOSTILE = (b'a"b', b"x\x1b[31m", b"$(id)", b"`id`;", b"{{7*7}}", b"\xff\xfe", b"[x],", b"--help", "\u202eevil".encode())
-# A kernel may be booted without it.
-IPV6 = Path("/proc/net/if_inet6").exists()
 COUNTERS = """
 import json
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
@@ -36,43 +33,6 @@ from ansible_collections.bulwark.node.plugins.module_utils.node import conntrack
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import Request
 print(json.dumps([conntrack._from_proc(Host()), conntrack._from_netlink(Host(), Request(active=True))]))
 """
-
-
-@dataclass(frozen=True)
-class Namespace:
-    """A network namespace, and its network as seen from inside."""
-
-    name: str
-
-    @property
-    def inside(self) -> str:
-        """For ``module``: the rest of the run is in it."""
-        return f'exec ip netns exec {self.name} "$@"'
-
-    def run(self, *command: str | bytes, check: bool = True) -> str:
-        done = subprocess.run(
-            ["ip", "netns", "exec", self.name, *command], capture_output=True, timeout=30, check=False
-        )
-        assert done.returncode == 0 or not check, done.stderr
-        return done.stdout.decode("utf-8", "surrogateescape")
-
-    def json(self, *command: str) -> list[dict[str, Any]]:
-        # ip(8) prints control characters of a name as they are.
-        found: list[dict[str, Any]] = json.loads(self.run(*command) or "[]", strict=False)
-        return found
-
-
-@pytest.fixture
-def namespace(kernel: None) -> Iterator[Namespace]:
-    """A new one, with lo up."""
-    tool("ip")
-    made = Namespace(f"bulwark{os.getpid()}")
-    subprocess.run(["ip", "netns", "add", made.name], check=True)
-    try:
-        made.run("ip", "link", "set", "lo", "up")
-        yield made
-    finally:
-        subprocess.run(["ip", "netns", "del", made.name], check=True)
 
 
 def gathered(module: Module, subset: str, inside: str = "", probe: str = "passive") -> Any:

@@ -12,12 +12,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Change, Result, Unmet, Verdict
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manifest
-from ansible_collections.bulwark.node.plugins.module_utils.node import subsets
+from ansible_collections.bulwark.node.plugins.module_utils.node import bridge_pins, icmp_probe, subsets
 from ansible_collections.bulwark.node.plugins.plugin_utils import findings, report
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import TREES, lay, load
+from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.test_icmp_probe import Path as FakePath
 
 # As dicts, their keys are the machine's own names and numbers.
 OPEN_MAPS = {"meminfo", "nodes", "users"}
@@ -110,3 +113,18 @@ def test_manifests_have_the_documented_keys(tmp_path: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(example("manifest")))
     entries = Manifest(Host(root=str(tmp_path)), "hugepages").entries()
     assert {"schema": 1, **entries} == example("manifest")
+
+
+def test_the_record_of_pins_is_the_documented_one(tmp_path: Path) -> None:
+    documented = example("pins")
+    tree = {"/proc/sys/kernel/random/boot_id": documented["boot_id"]}
+    lay(tmp_path, {"files": tree, "links": {"/proc/self/ns/net": documented["netns"]}, "folders": ["/run"]})
+    host = Host(root=str(tmp_path))
+    bridge_pins.add(host, 7, "br0")
+    assert json.loads(host.read(bridge_pins.PINS) or "") == documented
+
+
+def test_a_probe_has_the_documented_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(icmp_probe, "_ATTEMPTS", 0)
+    monkeypatch.setattr("socket.socket", lambda *rest: FakePath([9000]))
+    assert list(icmp_probe.probe("192.0.2.10", 9000)) == list(example("probe"))

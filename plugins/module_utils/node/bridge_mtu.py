@@ -8,6 +8,8 @@ Sources: net/bridge/br_if.c and br_device.c for what pins a bridge; see bridge_m
 
 from __future__ import annotations
 
+import posixpath
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +19,6 @@ from ansible_collections.bulwark.node.plugins.module_utils.converge import (
     Change,
     Params,
     Undos,
-    Unmet,
     Verdict,
     other_value,
 )
@@ -28,9 +29,9 @@ from ansible_collections.bulwark.node.plugins.module_utils.node import (
     bridge_mtu_options,
     bridge_mtu_persist,
     bridge_mtu_plan,
+    bridge_mtu_verdict,
     bridge_pins,
     bridges,
-    icmp_probe,
     links,
     network,
     revert,
@@ -47,15 +48,15 @@ __all__ = ["ARGUMENT_SPEC", "BridgeMtu"]
 _NET = "/sys/class/net"
 _SETTLES = 1.0
 """Seconds after which the links are looked at again: by then a network manager that disagrees has set its own."""
-_CNI = {"Cilium": "cilium_host", "Calico": "cali"}
 
 
 @dataclass(frozen=True)
 class State:
-    """The links and what must not change with them. ``firsts``: the MTUs from before us, by name.
+    """The links and what must not change with them.
 
-    ``carriers``: why a link must not fail, by index. ``pinned``: the bridges that we pinned since boot.
-    ``probe``: what came of the probe, None where none was asked for or the MTUs are not there yet.
+    ``shown``: the bridges that the facts are about, ``carriers``: why a link must not fail, ``pinned``: those that we pinned
+    since boot, all by index. ``firsts``: the MTUs from before us, by name. ``probe``: what came of the probe, None where none
+    was asked for or the MTUs are not there yet.
     """
 
     links: tuple[Link, ...]
@@ -69,7 +70,7 @@ class State:
     probe: Mapping[str, Any] | None
 
     def facts(self) -> dict[str, Any]:
-        """{bridges[]: as the subset of that name has them, revert: {token, seconds} of an armed timer, probe}."""
+        """{bridges[]: as the subset of that name has them, revert: {token} of an armed timer, probe}."""
         found = [
             bridges.shape(link, self.links, link.index in self.pinned)
             for link in self.links
@@ -95,9 +96,9 @@ class BridgeMtu:
         self._host = host
         self._manifest = Manifest(host, self.name)
         self._connection = network.connection(host)
-        self._before: dict[str, int] = {}
-        """The MTUs of the first look, by path: a bridge that followed its ports must not be recorded with theirs."""
-        self._touched: dict[str, Link] = {}
+        self._looks: list[State] = []
+        """Of these the first one counts: a bridge that followed its ports must not be recorded with theirs."""
+        self._touched: set[int] = set()
         self._armed = False
 
     def desired(self, params: Params) -> Desired:
@@ -112,14 +113,17 @@ class BridgeMtu:
         found = tuple(links.observe(host))
         now = network.observe(host)
         firsts = {
-            path[len(_NET) + 1 : -len("/mtu")]: int(entry["before"])
+            match[1]: int(entry["before"])
             for path, entry in self._manifest.entries()["kernel"].items()
-            if entry["by"] == self.name
+            if (match := re.fullmatch(f"{_NET}/(.+)/mtu", path, re.DOTALL))
+            and entry["by"] == self.name
+            and entry["before"].isdecimal()
         }
         names = set(firsts) if desired.bridges is None else {wanted.name for wanted in desired.bridges}
+        shown = tuple(link.index for link in found if link.kind == "bridge" and link.name in names)
         state = State(
             links=found,
-            shown=tuple(link.index for link in found if link.kind == "bridge" and link.name in names),
+            shown=self._looks[0].shown if self._looks else shown,
             network=now,
             carriers=network.carriers(host, found, now, self._connection),
             pinned=bridge_pins.read(host),
@@ -128,12 +132,11 @@ class BridgeMtu:
             pending=revert.pending(host),
             probe=None,
         )
-        if not self._before:
-            self._before = {f"{_NET}/{link.name}/mtu": link.mtu for link in found if link.mtu is not None}
+        self._looks.append(state)
         if desired.probe:
             goals = _goals(state, desired)
-            if not bridge_mtu_plan.in_order(found, goals):
-                return replace(state, probe=self._probe(state, desired.probe, goals))
+            if not _open(goals):
+                return replace(state, probe=self._probe(desired.probe, goals))
         return state
 
     def check(self, state: State, desired: Desired) -> None:
@@ -142,7 +145,7 @@ class BridgeMtu:
         goals = _goals(state, desired)
         with_ipv6 = {address.index for address in state.network.addresses if address.ip.version == 6}
         bridge_mtu_plan.check(state.links, goals, with_ipv6)
-        self._check_probe(state, desired, goals)
+        self._check_probe(desired, goals)
         cut = _carrying(state, goals)
         if cut and not desired.allow_management_link:
             goal = cut[0]
@@ -154,7 +157,7 @@ class BridgeMtu:
         changes = self.plan(state, desired)
         self._manifest.check(changes)
         if desired.present and desired.persist:
-            state.persisted.check(goals.values())
+            state.persisted.check(_lasting(state, goals))
 
     def _check_pending(self, state: State, desired: Desired) -> None:
         pending = state.pending
@@ -167,12 +170,24 @@ class BridgeMtu:
                 )
         elif pending is None or pending.token != desired.confirm:
             raise BulwarkError(
-                f"confirm: no timer of that token is armed: it was faster, the old MTUs are back after {desired.revert_after} s, "
-                "and nothing is persisted. The new MTUs do not carry a connection from the controller"
+                f"confirm: no timer of that token is armed. No fresh connection came in {desired.revert_after} s, so that the old "
+                "MTUs are back, and nothing is persisted. Look for a link on the way to the controller that does not carry them, "
+                "or set revert_after to more"
             )
         elif pending.connection is not None and pending.connection == self._connection:
             raise BulwarkError(
                 "confirm: this is the connection that set the MTUs, and proves nothing: it takes a fresh one"
+            )
+        elif changed := _open(_goals(state, desired)):
+            # Before the timer is cancelled: it puts all of them back, and nobody else would.
+            link = changed[0].link
+            raise BulwarkError(
+                f"confirm: {link.name} no longer has the MTU {changed[0].mtu} but {link.mtu}: the timer puts all of them back. "
+                "Look who else sets it"
+            )
+        elif state.probe and not state.probe["passed"]:
+            raise BulwarkError(
+                f"confirm: {bridge_mtu_verdict.silent(state.probe).reason}: the timer puts the old MTUs back"
             )
 
     def plan(self, state: State, desired: Desired) -> list[Change]:
@@ -182,15 +197,20 @@ class BridgeMtu:
             Change("mtu", goal.link.name, goal.link.mtu, goal.mtu)
             for goal in bridge_mtu_plan.in_order(state.links, goals)
         ]
+        pinned = bridge_mtu_plan.pinned_ones(state.links, state.pinned)
         changes += [
             Change("pin", goal.link.name, False, True)
             for goal in goals.values()
-            if goal.pin and goal.link.mtu == goal.mtu and not _is_pinned(state, goal.link)
+            if goal.pin and goal.link.mtu == goal.mtu and goal.link.index not in pinned
         ]
         if not desired.present:
+            mtus = {link.name: link.mtu for link in state.links}
+            # What is as it was, or is gone, has nothing to be given back.
+            firsts = [(name, first) for name, first in state.firsts.items() if name in _names(state, desired)]
+            changes += [Change("forget", name, mtu, None) for name, mtu in sorted(firsts) if mtus.get(name, mtu) == mtu]
             changes += state.persisted.remove(_names(state, desired))
         elif desired.persist:
-            changes += state.persisted.plan(goals.values())
+            changes += state.persisted.plan(_lasting(state, goals))
         if desired.confirm is not None and state.pending:
             changes.append(Change("timer", "revert", desired.confirm, None))
         return changes
@@ -198,15 +218,19 @@ class BridgeMtu:
     def predict(self, state: State, changes: Sequence[Change]) -> State:
         """The state after the changes: a bridge that is not set follows its ports."""
         index = {link.name: link.index for link in state.links}
+        now = {link.index: link.mtu or 0 for link in state.links}
         mtus = {index[change.target]: change.after for change in changes if change.kind == "mtu"}
-        pinned = {index[change.target] for change in changes if change.kind in ("mtu", "pin")}
-        pinned &= {link.index for link in state.links if link.kind == "bridge"}
-        settled = bridge_mtu_plan.settle(state.links, mtus, state.pinned | pinned)
+        mtus.update({index[change.target]: now[index[change.target]] for change in changes if change.kind == "pin"})
+        pinned = state.pinned | {link.index for link in state.links if link.kind == "bridge" and link.index in mtus}
+        settled = bridge_mtu_plan.settle(state.links, mtus, bridge_mtu_plan.pinned_ones(state.links, pinned))
         timer = None if any(change.kind == "timer" for change in changes) else state.pending
+        back = {change.target for change in changes if change.kind == "forget"}
+        back |= {change.target for change in changes if change.after == state.firsts.get(change.target, -1)}
         return replace(
             state,
             links=settled,
-            pinned=state.pinned | pinned,
+            pinned=pinned,
+            firsts={name: mtu for name, mtu in state.firsts.items() if name not in back},
             persisted=state.persisted.predict(changes),
             pending=timer,
         )
@@ -215,6 +239,9 @@ class BridgeMtu:
         """One link, one pin, one file, or the end of the timer."""
         if change.kind == "timer":
             self._cancel(undos)
+        elif change.kind == "forget":
+            path, first = _path(change.target), str(change.before)
+            self._manifest.change("kernel", [path], lambda name: first, lambda: None, lambda: None, undos)
         elif change.kind in ("mtu", "pin"):
             if not self._touched:
                 self._arm(desired, undos)
@@ -227,15 +254,23 @@ class BridgeMtu:
         """An MTU that did not stay, an address or route that was lost, a probe that fails: all fail the run."""
         goals = _goals(before, desired)
         waiting = after.pending is not None and desired.confirm is None
-        unmet = [other_value(change) for change in left if not (waiting and change.kind in ("file", "timer"))]
-        unmet += _lost(before, after, goals)
+        followers = {goal.link.name for goal in goals.values() if goal.follows}
+        unmet = [
+            bridge_mtu_verdict.stays(change) if change.target in followers else other_value(change)
+            for change in left
+            if not (waiting and change.kind not in ("mtu", "pin"))
+        ]
+        unmet += bridge_mtu_verdict.lost(before.network, after.network, goals)
         if after.probe and not after.probe["passed"]:
-            unmet.append(_silent(after.probe, desired))
-        changed = [goal for goal in goals.values() if goal.link.mtu != goal.mtu]
+            unmet.append(bridge_mtu_verdict.silent(after.probe))
+        changed = _open(goals)
         return Verdict(
             unmet=tuple(unmet),
-            warnings=(*_warnings(after, goals, changed), *after.persisted.warnings(goals.values(), desired)),
-            disruptive=tuple(_disruptive(before, changed)),
+            warnings=(
+                *bridge_mtu_verdict.warnings(after.links, goals.values(), bool(changed)),
+                *after.persisted.warnings(goals.values(), desired),
+            ),
+            disruptive=tuple(bridge_mtu_verdict.disruptive(before.carriers, changed)),
             failed=bool(unmet),
         )
 
@@ -243,13 +278,13 @@ class BridgeMtu:
 
     def _arm(self, desired: Desired, undos: Undos) -> None:
         """The way back for a machine that can no longer be reached, before the first link is touched."""
-        state = self.observe(desired)
+        state = self._looks[0]
         goals = _goals(state, desired)
         if not _carrying(state, goals):
             return
         steps = bridge_mtu_plan.in_order(state.links, goals)
-        mtus = [(goal.link.name, goal.link.mtu or 0) for goal in reversed(steps)]
-        undos.push("the timer", lambda: self._disarm())
+        mtus = [(posixpath.basename(goal.link.folder), goal.link.mtu or 0) for goal in reversed(steps)]
+        undos.push("the timer", self._disarm)
         revert.arm(self._host, mtus, desired.revert_after, self._connection)
         self._armed = True
 
@@ -259,8 +294,15 @@ class BridgeMtu:
             revert.cancel(self._host, pending)
 
     def _cancel(self, undos: Undos) -> None:
-        pending = revert.pending(self._host)
-        if pending is None or not revert.cancel(self._host, pending):
+        armed = revert.pending(self._host)
+        script = self._host.read_bytes(armed.script) if armed else None
+
+        def put_back() -> None:
+            if armed and script and not revert.pending(self._host):
+                revert.act(self._host, armed, script)
+
+        undos.push("the old MTUs", put_back)
+        if armed is None or not revert.cancel(self._host, armed):
             raise BulwarkError(
                 "the timer was faster than this connection: the old MTUs are back, and nothing is persisted"
             )
@@ -268,57 +310,89 @@ class BridgeMtu:
     def _set(self, change: Change, desired: Desired, undos: Undos) -> None:
         found = links.observe(self._host)
         link = next((link for link in found if link.name == change.target), None)
-        if link is None:
+        before = self._first(change.target)
+        if link is None or link.index != before.index:
             raise HostError(change.target, "is gone: somebody removed the link meanwhile", "ENODEV")
-        mtu: int = change.after if change.kind == "mtu" else self._before[f"{_NET}/{link.name}/mtu"]
-        path = f"{_NET}/{link.name}/mtu"
-        self._touched[path] = link
-        pins = link.kind == "bridge"
-        if pins and link.index not in bridge_pins.read(self._host):
-            undos.push(f"the pin of {link.name}", lambda: _stays_pinned(self._host, link))
+        old, path = before.mtu or 0, _path(change.target)
+        mtu: int = change.after if change.kind == "mtu" else old
+        self._touched.add(link.index)
+        newly_pinned = False
 
-        def read(name: str) -> str:
-            return str(links.read_mtu(self._host, self._touched[name].index))
+        def stays_pinned() -> None:
+            if newly_pinned:
+                raise BulwarkError(f"{link.name} stays pinned: the kernel does not forget it while the bridge lives")
 
-        first = {path: str(self._before[path])}
+        if link.kind == "bridge" and not self._was_pinned(link):
+            undos.push(f"the pin of {link.name}", stays_pinned)
+        told: str | None = str(old)
+        followed: int | None = old
 
         def set_mtu() -> None:
-            first.clear()
-            if pins and links.read_mtu(self._host, link.index) == mtu:
+            nonlocal told, followed, newly_pinned
+            followed = links.read_mtu(self._host, link.index)
+            # What a timer may set again must not be forgotten before that is cancelled.
+            told = "unconfirmed" if self._armed else None
+            steps = [mtu]
+            if followed == mtu:
                 # The same value is no change, and pins nothing.
-                links.set_mtu(self._host, link, bridge_mtu_plan.detour(link, mtu, found, ()))
-            links.set_mtu(self._host, link, mtu)
-            if pins:
+                steps = [bridge_mtu_plan.detour(link, mtu, found), mtu] if _is_to_pin(desired, link.name) else []
+            for step in steps:
+                links.set_mtu(self._host, link, step)
+                newly_pinned = True
+            if steps and link.kind == "bridge":
                 bridge_pins.add(self._host, link.index, link.name)
+
+        def put_back() -> None:
+            nonlocal told, newly_pinned
+            told = str(old)
+            if link.kind == "bridge" and not newly_pinned and links.read_mtu(self._host, link.index) == followed:
+                # It follows its ports, and goes back with them: to be set would pin it.
+                return
+            told = None
+            links.set_mtu(self._host, link, old)
+            newly_pinned = True
 
         self._manifest.change(
             "kernel",
             [path],
-            lambda name: first.get(name) or read(name),
+            lambda dummy: told or str(links.read_mtu(self._host, link.index)),
             set_mtu,
-            lambda: links.set_mtu(self._host, link, self._before[path]),
+            put_back,
             undos,
         )
 
-    def _check_probe(self, state: State, desired: Desired, goals: Mapping[int, Goal]) -> None:
+    def _first(self, name: str) -> Link:
+        """A link as it was at the first look, of which the plan was made."""
+        return next(link for link in self._looks[0].links if link.name == name)
+
+    def _was_pinned(self, link: Link) -> bool:
+        return link.index in bridge_mtu_plan.pinned_ones(self._looks[0].links, self._looks[0].pinned)
+
+    def _check_probe(self, desired: Desired, goals: Mapping[int, Goal]) -> None:
         if desired.probe is not None and network.link_to(self._host, desired.probe) not in goals:
             names = ", ".join(goal.link.name for goal in goals.values())
             raise OptionError("probe", desired.probe, f"an address that is reached through one of these links: {names}")
 
-    def _probe(self, state: State, address: str, goals: Mapping[int, Goal]) -> dict[str, Any] | None:
+    def _probe(self, address: str, goals: Mapping[int, Goal]) -> dict[str, Any] | None:
+        from ansible_collections.bulwark.node.plugins.module_utils.node import icmp_probe
+
         index = network.link_to(self._host, address)
         return icmp_probe.probe(address, goals[index].mtu) if index and index in goals else None
 
 
-def _stays_pinned(host: Host, link: Link) -> None:
-    if link.index in bridge_pins.read(host):
-        raise BulwarkError(f"{link.name} stays pinned: the kernel does not forget it while the bridge lives")
+def _path(name: str) -> str:
+    return f"{_NET}/{name}/mtu"
+
+
+def _is_to_pin(desired: Desired, name: str) -> bool:
+    return desired.present and any(wanted.pin and wanted.name == name for wanted in desired.bridges or ())
 
 
 def _goals(state: State, desired: Desired) -> dict[int, Goal]:
     """What each link shall have; with state absent what it had before us."""
     if desired.present:
-        return bridge_mtu_plan.goals(state.links, desired.bridges or ())
+        pinned = bridge_mtu_plan.pinned_ones(state.links, state.pinned)
+        return bridge_mtu_plan.goals(state.links, desired.bridges or (), pinned)
     names = _names(state, desired)
     return {
         link.index: Goal(link, state.firsts[link.name], "state")
@@ -344,85 +418,23 @@ def _names(state: State, desired: Desired) -> set[str]:
     return found
 
 
-def _is_pinned(state: State, link: Link) -> bool:
-    own = [port.mtu for port in bridge_mtu_plan.ports(state.links, link) if port.mtu is not None]
-    return link.index in state.pinned or bridges.pinned(link.mtu, own)[0] is True
+def _lasting(state: State, goals: Mapping[int, Goal]) -> list[Goal]:
+    """The goals to persist: also what an earlier run raised below them, which is as it shall be, and so no goal any more."""
+    by_index = {link.index: link for link in state.links}
+    found = dict(goals)
+    for goal in goals.values():
+        lower = by_index.get(goal.link.lower or 0)
+        while lower and lower.index not in found and lower.name in state.firsts:
+            found[lower.index] = Goal(lower, lower.mtu or 0, goal.option)
+            lower = by_index.get(lower.lower or 0)
+    return list(found.values())
+
+
+def _open(goals: Mapping[int, Goal]) -> list[Goal]:
+    """The goals that are not met, those of bridges that only follow included."""
+    return [goal for goal in goals.values() if goal.link.mtu != goal.mtu]
 
 
 def _carrying(state: State, goals: Mapping[int, Goal]) -> list[Goal]:
     """The goals that change a link which must not fail."""
-    return [goal for goal in goals.values() if goal.link.mtu != goal.mtu and goal.link.index in state.carriers]
-
-
-def _lost(before: State, after: State, goals: Mapping[int, Goal]) -> list[Unmet]:
-    """Addresses and routes of the links that we touched, which are no longer there."""
-    names = {goal.link.index: goal.link.name for goal in goals.values()}
-    addresses = [each for each in before.network.addresses - after.network.addresses if each.index in names]
-    routes = [each for each in before.network.routes - after.network.routes if each.index in names]
-    remedy = "The kernel or a network manager removed it. Look who else configures the link."
-    return [
-        *(
-            Unmet(names[each.index], each.text, None, f"the address {each.text} was lost with the change", remedy)
-            for each in sorted(addresses, key=lambda each: each.text)
-        ),
-        *(
-            Unmet(
-                names[each.index],
-                each.destination or "default",
-                None,
-                f"the route to {each.destination or 'everywhere'} was lost with the change",
-                remedy,
-            )
-            for each in sorted(routes, key=lambda each: each.destination or "")
-        ),
-    ]
-
-
-def _silent(probe: Mapping[str, Any], desired: Desired) -> Unmet:
-    hop = (
-        f"at hop {probe['hop']} ({probe['hop_address'] or 'it does not answer'})"
-        if probe["hop"]
-        else "somewhere on the way"
-    )
-    return Unmet(
-        "probe",
-        probe["size"],
-        probe["path_mtu"],
-        f"no packet of {probe['size']} bytes comes back from {probe['address']}: it is lost {hop}",
-        "Raise the MTU there first, or ask for a smaller one.",
-        dict(probe),
-    )
-
-
-def _warnings(state: State, goals: Mapping[int, Goal], changed: Sequence[Goal]) -> list[str]:
-    """Ports and links above that keep another MTU, and pods that do."""
-    found = []
-    for goal in goals.values():
-        if goal.link.kind != "bridge":
-            continue
-        own = [port for port in bridge_mtu_plan.ports(state.links, goal.link) if (port.mtu or goal.mtu) < goal.mtu]
-        for words, some in (
-            ("ports of guests and pods keep", [port for port in own if bridges.dynamic(port)]),
-            ("ports keep", [port for port in own if not bridges.dynamic(port)]),
-        ):
-            if some:
-                names = ", ".join(f"{port.name} ({port.mtu})" for port in some[:20])
-                found.append(
-                    f"{goal.link.name}: these {words} a smaller MTU than {goal.mtu}, and larger frames are dropped there "
-                    f"without a word: {names}"
-                )
-    for product, name in _CNI.items():
-        if changed and any(link.name.startswith(name) for link in state.links):
-            found.append(f"the pods of {product} that are there keep the MTU that they were made with: replace them")
-    return found
-
-
-def _disruptive(state: State, changed: Sequence[Goal]) -> list[dict[str, str]]:
-    found = []
-    for goal in changed:
-        carries = state.carriers.get(goal.link.index)
-        if carries:
-            found.append({"what": goal.link.name, "reason": f"it carries {carries}"})
-        elif goal.link.kind is None:
-            found.append({"what": goal.link.name, "reason": "its driver may reset the link to change the MTU"})
-    return found
+    return [goal for goal in _open(goals) if goal.link.index in state.carriers]

@@ -17,11 +17,13 @@ from ansible_collections.bulwark.node.plugins.module_utils.node import bridges
 from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu_options import ALL, IPV6_MINIMUM, Wanted
 from ansible_collections.bulwark.node.plugins.module_utils.node.links import Link
 
-__all__ = ["Goal", "check", "detour", "goals", "in_order", "ports", "settle", "uppers"]
+__all__ = ["Goal", "check", "detour", "goals", "in_order", "pinned_ones", "ports", "settle", "uppers"]
 
-_VXLAN_OVERHEAD = {4: 50, 6: 70}
-# Their MTU is that of a tunnel or of the other end, and no frame of theirs is larger than what carries it.
-_BOUND_TO_LOWER = ("vlan", "macvlan", "macvtap", "ipvlan")
+# The kernel makes these smaller with what they stand on, and never larger again.
+_SHRINK = ("vlan", "macvlan", "macvtap")
+# It gives these the MTU of what they stand on whenever that is set.
+_MIRROR = "ipvlan"
+_BOUND_TO_LOWER = (*_SHRINK, _MIRROR)
 
 
 @dataclass(frozen=True)
@@ -48,25 +50,30 @@ def uppers(links: Sequence[Link], lower: Link) -> list[Link]:
     return [link for link in links if link.lower == lower.index and link.index != lower.index]
 
 
-def goals(links: Sequence[Link], wanted: Sequence[Wanted]) -> dict[int, Goal]:
-    """The goals by the links' indexes. Raises OptionError where a name is none, or two bridges disagree on a link."""
+def goals(links: Sequence[Link], wanted: Sequence[Wanted], pinned: Collection[int]) -> dict[int, Goal]:
+    """The goals by the links' indexes; ``pinned`` are the bridges that are known to be.
+
+    Raises OptionError where a name is none, or two bridges disagree on a link.
+    """
     found: dict[int, Goal] = {}
     for each in wanted:
         bridge = _bridge(links, each)
-        assert each.mtu is not None
+        mtu = each.mtu or 0
         own = ports(links, bridge)
         chosen = _chosen(f"{each.option}.ports", each.ports, own, bridge, "a port of")
         # Nobody names all of those that come and go: they are somebody's guests and pods.
         asked = [port for port in chosen if not (each.ports == (ALL,) and bridges.dynamic(port))]
         above = _chosen(f"{each.option}.uppers", each.uppers, uppers(links, bridge), bridge, "a link on")
-        _add(found, Goal(bridge, each.mtu, f"{each.option}.mtu", each.pin))
+        _add(found, Goal(bridge, mtu, f"{each.option}.mtu", each.pin))
         for port in asked:
-            _add(found, Goal(port, each.mtu, f"{each.option}.ports"))
-        for upper in above:
-            _add(found, Goal(upper, each.mtu, f"{each.option}.uppers"))
+            _add(found, Goal(port, mtu, f"{each.option}.ports"))
+        # A tunnel cannot have the same.
+        for upper in (upper for upper in above if not (each.uppers == (ALL,) and upper.overhead)):
+            _add(found, Goal(upper, mtu, f"{each.option}.uppers"))
+    named = frozenset(found)
     for goal in list(found.values()):
-        _raise_lowers(links, goal, found)
-    return {index: replace(goal, follows=_follows(links, goal, found)) for index, goal in found.items()}
+        _raise_lowers(links, goal, found, named)
+    return {index: replace(goal, follows=_follows(links, goal, found, pinned)) for index, goal in found.items()}
 
 
 def _bridge(links: Sequence[Link], wanted: Wanted) -> Link:
@@ -98,30 +105,25 @@ def _add(found: dict[int, Goal], goal: Goal) -> None:
         raise OptionError(goal.option, goal.mtu, f"{earlier.mtu} for {goal.link.name}, as {earlier.option} has it")
 
 
-def _raise_lowers(links: Sequence[Link], goal: Goal, found: dict[int, Goal]) -> None:
+def _raise_lowers(links: Sequence[Link], goal: Goal, found: dict[int, Goal], named: Collection[int]) -> None:
     """A VLAN is never larger than what it stands on: that grows with it, and is never made smaller for it."""
     lower = _by_index(links, goal.link.lower) if goal.link.kind in _BOUND_TO_LOWER else None
-    if lower is None or (lower.mtu or 0) >= goal.mtu:
+    if lower is None:
         return
     known = found.get(lower.index)
-    if known is None or known.mtu < goal.mtu:
-        if known and known.link.kind == "bridge":
-            raise OptionError(
-                goal.option, goal.mtu, f"at most {known.mtu}, for {goal.link.name} stands on {lower.name}"
-            )
+    if max(lower.mtu or 0, known.mtu if known else 0) < goal.mtu and lower.index not in named:
         found[lower.index] = Goal(lower, goal.mtu, goal.option)
-        _raise_lowers(links, found[lower.index], found)
+        _raise_lowers(links, found[lower.index], found, named)
 
 
-def _follows(links: Sequence[Link], goal: Goal, found: Mapping[int, Goal]) -> bool:
+def _follows(links: Sequence[Link], goal: Goal, found: Mapping[int, Goal], pinned: Collection[int]) -> bool:
     """Whether a bridge that shall not be pinned comes to its MTU by its ports: to set it would pin it."""
     if goal.pin or not goal.option.endswith(".mtu"):
         return False
-    own = ports(links, goal.link)
-    pinned = bridges.pinned(goal.link.mtu, [port.mtu for port in own if port.mtu is not None])[0]
-    smallest = min((found[port.index].mtu if port.index in found else port.mtu or 0 for port in own), default=None)
-    if goal.link.mtu == goal.mtu or pinned:
+    if goal.link.mtu == goal.mtu or goal.link.index in pinned:
         return False
+    own = ports(links, goal.link)
+    smallest = min((found[port.index].mtu if port.index in found else port.mtu or 0 for port in own), default=None)
     if smallest != goal.mtu:
         option = f"{goal.option.rpartition('.')[0]}.pin"
         raise OptionError(
@@ -155,18 +157,31 @@ def _height(links: Sequence[Link], link: Link, seen: tuple[int, ...] = ()) -> in
 
 
 def settle(links: Sequence[Link], mtus: Mapping[int, int], pinned: Collection[int]) -> tuple[Link, ...]:
-    """The links after these MTUs were set: a bridge that nobody set and that is not pinned follows its ports."""
-    from dataclasses import replace
-
+    """The links after these MTUs were set: a bridge that nobody set and that is not ``pinned`` follows its ports."""
     found = [replace(link, mtu=mtus.get(link.index, link.mtu)) for link in links]
     for at, link in enumerate(found):
         own = [port.mtu for port in ports(found, link) if port.mtu is not None]
         touched = any(port.index in mtus for port in ports(found, link))
-        before = [port.mtu for port in ports(links, link) if port.mtu is not None]
-        free = link.index not in pinned and bridges.pinned(links[at].mtu, before)[0] is not True
-        if link.kind == "bridge" and touched and free and link.index not in mtus:
+        if link.kind == "bridge" and touched and not {link.index} & {*pinned, *mtus}:
             found[at] = replace(link, mtu=min(own))
-    return tuple(found)
+    followed = {link.index: link.mtu for link, old in zip(found, links) if link.index in mtus or link.mtu != old.mtu}
+    return tuple(
+        replace(link, mtu=followed[link.lower]) if link.kind == _MIRROR and link.lower in followed else link
+        for link in found
+    )
+
+
+def pinned_ones(links: Sequence[Link], recorded: Collection[int]) -> frozenset[int]:
+    """The bridges that are known to be pinned: by our record, or by an MTU that is not the smallest of their ports."""
+    return frozenset(
+        link.index
+        for link in links
+        if link.kind == "bridge"
+        and (
+            link.index in recorded
+            or bridges.pinned(link.mtu, [port.mtu for port in ports(links, link) if port.mtu is not None])[0]
+        )
+    )
 
 
 def check(links: Sequence[Link], wanted: Mapping[int, Goal], with_ipv6: Collection[int]) -> None:
@@ -179,8 +194,8 @@ def check(links: Sequence[Link], wanted: Mapping[int, Goal], with_ipv6: Collecti
         _check_lower(links, goal, wanted)
         _check_uppers(links, goal, wanted)
     for goal in wanted.values():
-        if goal.pin and goal.link.mtu == goal.mtu:
-            detour(goal.link, goal.mtu, links, with_ipv6)
+        if goal.pin:
+            detour(goal.link, goal.mtu, links)
 
 
 def _check_bounds(links: Sequence[Link], goal: Goal, with_ipv6: Collection[int]) -> None:
@@ -204,20 +219,18 @@ def _check_lower(links: Sequence[Link], goal: Goal, wanted: Mapping[int, Goal]) 
     if lower is None or lower.mtu is None:
         return
     room = wanted[lower.index].mtu if lower.index in wanted else lower.mtu
-    overhead = min(_VXLAN_OVERHEAD.values()) if goal.link.kind == "vxlan" else 0
-    if goal.link.kind in (*_BOUND_TO_LOWER, "vxlan") and goal.mtu > room - overhead:
-        raise OptionError(
-            goal.option,
-            goal.mtu,
-            f"at most {room - overhead}: {goal.link.name} stands on {lower.name}, whose MTU is {room}",
-        )
+    most = room - goal.link.overhead
+    if (goal.link.kind in _BOUND_TO_LOWER or goal.link.overhead) and goal.mtu > most:
+        stands = f"stands on {lower.name}, whose MTU is {'to be ' if lower.index in wanted else ''}{room}"
+        adds = f", and adds {goal.link.overhead} bytes to each frame" if goal.link.overhead else ""
+        raise OptionError(goal.option, goal.mtu, f"at most {most}: {goal.link.name} {stands}{adds}")
 
 
 def _check_uppers(links: Sequence[Link], goal: Goal, wanted: Mapping[int, Goal]) -> None:
     """The kernel makes what stands on a link smaller with it, and never larger again."""
     for upper in uppers(links, goal.link):
         mtu = wanted[upper.index].mtu if upper.index in wanted else upper.mtu or 0
-        if upper.kind in _BOUND_TO_LOWER and mtu > goal.mtu:
+        if upper.kind in _SHRINK and mtu > goal.mtu:
             raise OptionError(
                 goal.option,
                 goal.mtu,
@@ -226,14 +239,14 @@ def _check_uppers(links: Sequence[Link], goal: Goal, wanted: Mapping[int, Goal])
             )
 
 
-def detour(link: Link, mtu: int, links: Sequence[Link], with_ipv6: Collection[int]) -> int:
+def detour(link: Link, mtu: int, links: Sequence[Link]) -> int:
     """The other MTU by which a bridge that has the wanted one is pinned: the kernel takes the same value for no change.
 
     One more, for one less would shrink what stands on it for good. Raises BulwarkError where there is none.
     """
     if link.max_mtu is None or mtu < min(link.max_mtu, 65535):
         return mtu + 1
-    if any(upper.kind in _BOUND_TO_LOWER and (upper.mtu or 0) >= mtu for upper in uppers(links, link)):
+    if any(upper.kind in _SHRINK and (upper.mtu or 0) >= mtu for upper in uppers(links, link)):
         raise BulwarkError(
             f"{link.name}: cannot be pinned at its largest MTU, {mtu}, while links of that size stand on it"
         )

@@ -9,15 +9,21 @@ import json
 
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 
-__all__ = ["PINS", "add", "read"]
+__all__ = ["AT_BOOT", "PINS", "add", "read"]
 
 PINS = "/run/bulwark-bridge-pins.json"
 """{boot_id, netns, pins: {ifindex: name}}. During one boot a network namespace gives no index twice."""
+AT_BOOT = "/run/bulwark-bridge-pin-"
+"""What is pinned at boot is noted by a shell: a file for each index, with the same boot id and network namespace as lines."""
 
 
 def read(host: Host) -> frozenset[int]:
     """The indexes of the bridges that we pinned; a record of another boot, or that is no record, says nothing."""
-    return frozenset(map(int, _load(host)))
+    here = "".join(f"{value}\n" for value in _here(host).values())
+    folder, prefix = AT_BOOT.rpartition("/")[::2]
+    found = [name[len(prefix) :] for name in host.names(folder) if name.startswith(prefix)]
+    at_boot = [index for index in found if index.isdecimal() and host.read(f"{AT_BOOT}{index}", 4096) == here]
+    return frozenset(map(int, [*_load(host), *at_boot]))
 
 
 def add(host: Host, index: int, name: str) -> None:

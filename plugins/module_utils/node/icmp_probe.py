@@ -118,7 +118,8 @@ class _Prober:
         except OSError:
             return None
         deadline = time.monotonic() + _SECONDS
-        while select.select([self._channel], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        # A flood of others' packets shall not hold it up.
+        while (left := deadline - time.monotonic()) > 0 and select.select([self._channel], [], [], left)[0]:
             packet, sender = self._channel.recvfrom(65535)[:2]
             answer = self._understand(packet, str(sender[0]))
             if answer:

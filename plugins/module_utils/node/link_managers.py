@@ -15,14 +15,15 @@ from ansible_collections.bulwark.node.plugins.module_utils.errors import HostErr
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import netns
 
-__all__ = ["Managers", "observe"]
+__all__ = ["IFUPDOWN2", "Managers", "observe"]
 
 _NETWORKD = "/run/systemd/netif/links"
 _NETWORKMANAGER = "/run/NetworkManager/devices"
 _PROFILES = "/run/NetworkManager/system-connections"
-# ifupdown's and ifupdown-ng's; ifupdown2 pickles its state, which nobody but itself should load.
+# ifupdown's and ifupdown-ng's.
 _IFSTATE = ("/run/network/ifstate", "/run/ifstate")
-_IFUPDOWN2 = "/run/network/ifstatenew"
+IFUPDOWN2 = "/run/network/ifstatelock"
+"""What ifupdown2 leaves when it has set links up. Its state is a pickle, which nobody but itself should load."""
 # Of "pending", "initialized", "unmanaged" and "linger" it has not taken hold.
 _HELD = re.compile(r"^ADMIN_STATE=(?:configuring|configured|failed)$", re.MULTILINE)
 _BY_NETPLAN = re.compile(r"^NETWORK_FILE=/run/systemd/network/(?:[0-9]+-)?netplan-", re.MULTILINE)
@@ -91,7 +92,7 @@ def _ifupdown(host: Host) -> set[str]:
     up: set[str] = set()
     for path in _IFSTATE:
         up.update(re.findall(r"^([^=\s]+)=\S", host.read(path) or "", re.MULTILINE))
-    if not up and host.exists(_IFUPDOWN2):
+    if not up and host.exists(IFUPDOWN2):
         folder = "/etc/network/interfaces.d"
         for path in ("/etc/network/interfaces", *(f"{folder}/{name}" for name in host.names(folder))):
             up.update(re.findall(r"^[ \t]*iface[ \t]+(\S+)", host.read(path) or "", re.MULTILINE))

@@ -26,7 +26,8 @@ _IFINFO = 16  # bytes of ifinfomsg
 _IFNAME, _MTU, _LINK, _MASTER, _LINKINFO, _EXT_MASK, _LINK_NETNSID, _MIN_MTU, _MAX_MTU = 3, 4, 5, 10, 18, 29, 37, 50, 51
 _INFO_KIND, _INFO_DATA = 1, 2
 _BR_STP_STATE, _BR_VLAN_FILTERING = 5, 7
-_VXLAN_LINK = 3
+_VXLAN_LINK, _VXLAN_GROUP6, _VXLAN_LOCAL6 = 3, 16, 17
+_VXLAN_OVERHEAD, _VXLAN6_OVERHEAD = 50, 70  # bytes: VXLAN_HEADROOM and VXLAN6_HEADROOM of net/vxlan.h
 _SKIP_STATS = struct.pack("=I", 8)  # RTEXT_FILTER_SKIP_STATS
 # Their IFLA_LINK is the other end, which they do not stand on.
 _PAIRS = ("veth", "netkit")
@@ -48,6 +49,8 @@ class Link:
     """None where it has no bound."""
     master: int | None
     lower: int | None
+    overhead: int = 0
+    """Bytes that it adds to each frame, of those that its lower link takes."""
     elsewhere: bool = False
     """Whether its lower link, or its other end, is in another network namespace."""
     stp: bool | None = None
@@ -131,12 +134,17 @@ def _link(message: bytes) -> Link:
         max_mtu=netlink.number(found.get(_MAX_MTU)) or None,
         master=netlink.number(found.get(_MASTER)) or None,
         lower=None if elsewhere or kind in _PAIRS else lower or None,
+        overhead=_overhead(data) if kind == "vxlan" else 0,
         elsewhere=elsewhere,
         stp=None if stp is None else stp != 0,
         vlan_filtering=None if filtering is None else filtering != 0,
         # Since 4.19.
         untold=() if _MAX_MTU in found else ("min_mtu", "max_mtu"),
     )
+
+
+def _overhead(vxlan: dict[int, bytes]) -> int:
+    return _VXLAN6_OVERHEAD if _VXLAN_GROUP6 in vxlan or _VXLAN_LOCAL6 in vxlan else _VXLAN_OVERHEAD
 
 
 def _text(value: bytes) -> str:

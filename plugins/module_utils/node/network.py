@@ -29,7 +29,7 @@ _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_TABLE = 1,
 _IFADDRMSG = 8  # bytes
 _RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
 _RTNEXTHOP = struct.Struct("=HBBi")  # length, flags, hops, index
-_MAIN, _UNICAST, _CLONED = 254, 1, 0x200
+_UNICAST, _CLONED = 1, 0x200
 _FAMILIES = {2: 4, 10: 16}  # AF_INET and AF_INET6, and the bytes of an address
 _ANCESTORS = 64
 
@@ -100,7 +100,8 @@ def connection(host: Host) -> str | None:
 
 def carriers(host: Host, links: Sequence[Link], network: Network, ssh: str | None) -> dict[int, str]:
     """Why a link must not fail, by its index: it carries the connection ``ssh``, or a default route, or stands below one that does."""
-    tops: dict[int, str] = {route.index: "the default route" for route in network.routes if _is_default(route)}
+    # Of a policy's table as well: it may be the way back to the controller.
+    tops = {route.index: "a default route" for route in network.routes if route.destination is None}
     if ssh:
         client, _port, server = ssh.split()[:3]
         ours = _ip(server)
@@ -127,10 +128,6 @@ def _with_lowers(links: Sequence[Link], top: int) -> list[int]:
             waiting += [link.index for link in links if link.master == index]
             waiting += [link.lower for link in links if link.index == index and link.lower]
     return found
-
-
-def _is_default(route: Route) -> bool:
-    return route.destination is None and route.table == _MAIN
 
 
 def _ip(text: str) -> IP | None:
@@ -160,6 +157,8 @@ def link_to(host: Host, text: str) -> int | None:
 
 def _addresses(answer: bytes) -> Iterator[Address]:
     for message in netlink.messages(answer):
+        if len(message) < _IFADDRMSG:
+            continue
         found = netlink.attributes(message, _IFADDRMSG)
         # Of a point-to-point link IFA_ADDRESS is the other end.
         packed = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)
@@ -175,7 +174,8 @@ def _routes(answer: bytes) -> Iterator[Route]:
         if family not in _FAMILIES or kind != _UNICAST or flags & _CLONED:
             continue
         found = netlink.attributes(message, _RTMSG.size)
-        destination = f"{ipaddress.ip_address(found[_RTA_DST])}/{length}" if found.get(_RTA_DST) else None
+        network = _text(found.get(_RTA_DST))
+        destination = f"{network}/{length}" if network else None
         for index, gateway in _hops(found):
             yield Route(
                 index,

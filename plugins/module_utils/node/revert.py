@@ -3,13 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A timer on the node that puts MTUs back by itself, and that only a fresh connection cancels.
 
-The script is the timer's whole state: it moves itself away before it acts, and who cancels moves it away first. So of the
-two exactly one comes through. Without systemd it is a process of its own.
+The script moves itself away before it acts, and who cancels moves it away first: of the two exactly one comes through.
+Without systemd, or in another network namespace than systemd's, the timer is a process of its own.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shlex
 from collections.abc import Sequence
@@ -20,13 +21,13 @@ from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import netns
 from ansible_collections.bulwark.node.plugins.module_utils.node.system import has_systemd
 
-__all__ = ["Pending", "arm", "cancel", "pending"]
+__all__ = ["Pending", "act", "arm", "cancel", "pending"]
 
 _STATE = "/run/bulwark-revert.json"
 _GRACE = 10
 _TEMPLATE = """\
 # Written by the bulwark.node collection: MTUs as they were, unless a fresh connection says that all is well.
-{delay}mv {script} {script}.running || exit 0
+mv {script} {script}.running 2>/dev/null || exit 0
 set_mtu() {{ ip link set dev "$1" mtu "$2" 2>/dev/null || echo "$2" >"/sys/class/net/$1/mtu"; }}
 {lines}
 logger -t bulwark "nobody confirmed the new MTUs: the old ones are back" 2>/dev/null || true
@@ -47,6 +48,11 @@ class Pending:
         """Each timer has its own: one that sleeps must not take the next one's."""
         return f"/run/bulwark-revert-{self.token}.sh"
 
+    @property
+    def unit(self) -> str:
+        """The name of its units, without the suffix."""
+        return f"bulwark-revert-{self.token}"
+
 
 def pending(host: Host) -> Pending | None:
     """The timer that is armed, None where none is. Raises BulwarkError where its state cannot be understood."""
@@ -63,44 +69,41 @@ def pending(host: Host) -> Pending | None:
 
 
 def arm(host: Host, mtus: Sequence[tuple[str, int]], seconds: int, connection: str | None) -> Pending:
-    """Arm the timer: after ``seconds`` the links get these MTUs, in this order. Raises BulwarkError."""
+    """Arm the timer: after ``seconds`` the links, by their names in sysfs, get these MTUs, in this order. Raises BulwarkError."""
     made = Pending(str(secrets.randbits(64)), connection, host.uptime() + seconds)
     # What systemd starts is in the machine's own network.
     systemd = has_systemd(host) and not netns.foreign(host)
     script = _TEMPLATE.format(
-        delay="" if systemd else f"sleep {seconds}\n",
         script=made.script,
         state=_STATE,
         lines="\n".join(f"set_mtu {shlex.quote(name)} {mtu}" for name, mtu in mtus),
     )
     state = {"token": made.token, "connection": connection, "deadline": made.deadline}
     host.replace(_STATE, (json.dumps(state) + "\n").encode(), 0o600)
-    host.replace(made.script, script.encode(), 0o600)
+    # Of a name that is no UTF-8 the bytes.
+    host.replace(made.script, os.fsencode(script), 0o600)
     if systemd:
-        host.run(
-            [
-                *(
-                    "systemd-run",
-                    "--quiet",
-                    "--collect",
-                    f"--unit=bulwark-revert-{made.token}",
-                    f"--on-active={seconds}",
-                ),
-                *("--timer-property=AccuracySec=100ms", "/bin/sh", made.script),
-            ]
-        )
+        delay = [f"--on-active={seconds}", "--timer-property=AccuracySec=100ms"]
+        host.run(["systemd-run", "--quiet", "--collect", f"--unit={made.unit}", *delay, "/bin/sh", made.script])
     else:
-        host.detach(["/bin/sh", made.script])
+        host.detach(["/bin/sh", "-c", 'sleep "$0"; exec /bin/sh "$1"', str(seconds), made.script])
     return made
 
 
 def cancel(host: Host, armed: Pending) -> bool:
     """Disarm the timer; False where it was faster."""
-    if not host.rename(armed.script, f"{armed.script}.cancelled"):
+    taken = f"{armed.script}.cancelled"
+    if not host.rename(armed.script, taken):
         return False
-    host.remove(f"{armed.script}.cancelled")
+    host.remove(taken)
     host.remove(_STATE)
     if has_systemd(host):
         # It would find nothing to do; a timer that waits for that need not be seen.
-        host.attempt(["systemctl", "stop", f"bulwark-revert-{armed.token}.timer"])
+        host.attempt(["systemctl", "stop", f"{armed.unit}.timer"])
     return True
+
+
+def act(host: Host, armed: Pending, script: bytes) -> None:
+    """Do now what a cancelled timer would have done by its script. Raises HostError."""
+    host.replace(armed.script, script, 0o600)
+    host.run(["/bin/sh", armed.script])

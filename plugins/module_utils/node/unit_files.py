@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 
-__all__ = ["Assignment", "UnitFiles", "manager_settings"]
+__all__ = ["Assignment", "UnitFiles", "assignments", "in_order", "manager_settings"]
 
 # The system manager's, the first wins. /lib is its own folder where /usr is not merged.
 _FOLDERS = (
@@ -55,7 +55,7 @@ class UnitFiles:
         kind = unit.rpartition(".")[2]
         fragment = self.fragment(unit)
         files = [*([fragment] if fragment else []), *self._dropins(unit)]
-        return list(_assignments(self._host, files, kind.capitalize()))
+        return list(assignments(self._host, files, kind.capitalize()))
 
     def fragment(self, unit: str) -> str | None:
         """The unit's main file: by its name, for an instance else by its template's."""
@@ -73,7 +73,7 @@ class UnitFiles:
         ]
         kind = unit.rpartition(".")[2]
         folders += [f"{folder}/{kind}.d" for folder in _FOLDERS if f"{kind}.d" in self._names[folder]]
-        return _in_order(self._host, folders)
+        return in_order(self._host, folders)
 
     def _with_dropins(self, folder: str, unit: str) -> list[str]:
         return [name for name in _less_and_less(unit) if f"{name}.d" in self._names[folder]]
@@ -95,11 +95,12 @@ class UnitFiles:
 def manager_settings(host: Host) -> list[Assignment]:
     """The assignments of [Manager] in system.conf and its drop-ins, in the order in which they apply."""
     main = next((path for folder in _MANAGER_FOLDERS if host.exists(path := f"{folder}/system.conf")), None)
-    dropins = _in_order(host, [f"{folder}/system.conf.d" for folder in _MANAGER_FOLDERS])
-    return list(_assignments(host, [*([main] if main else []), *dropins], "Manager"))
+    dropins = in_order(host, [f"{folder}/system.conf.d" for folder in _MANAGER_FOLDERS])
+    return list(assignments(host, [*([main] if main else []), *dropins], "Manager"))
 
 
-def _in_order(host: Host, folders: Iterable[str]) -> list[str]:
+def in_order(host: Host, folders: Iterable[str]) -> list[str]:
+    """The drop-ins of these folders by their names; of two with one name the first folder's counts."""
     paths: dict[str, str] = {}
     for folder in folders:
         # systemd leaves out a folder of such a name.
@@ -128,7 +129,8 @@ def _less_and_less(unit: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _assignments(host: Host, files: Iterable[str], wanted: str) -> Iterator[Assignment]:
+def assignments(host: Host, files: Iterable[str], wanted: str) -> Iterator[Assignment]:
+    """The assignments of one section of these files, in the order in which they stand."""
     for path in files:
         section = None
         for line in _lines(host.read(path) or ""):

@@ -937,3 +937,51 @@ def test_what_a_command_says_is_cut() -> None:
 def test_a_captured_tree_runs_no_command(tree: Path) -> None:
     with pytest.raises(HostError, match=r"^umount: no command can be run in this tree"):
         Host(str(tree)).run(["umount", "/x"])
+
+
+# what outlives us, and who is first
+
+
+def test_of_two_who_rename_a_file_one_succeeds(tree: Path) -> None:
+    host = Host(str(tree))
+    (tree / "a").write_text("x")
+    (tree / "link").symlink_to("/b")
+    assert [host.rename("/a", "/b"), host.rename("/a", "/c")] == [True, False]
+    assert (host.read("/b"), host.exists("/c")) == ("x", False)
+    # The link itself, and not what it leads to.
+    assert host.rename("/link", "/other")
+    assert (host.link_target("/other"), host.read("/b")) == ("/b", "x")
+    assert not host.rename("/none/a", "/none/b")
+
+
+def test_a_rename_that_is_refused_is_an_error(tree: Path, faulty: Faulty) -> None:
+    (tree / "a").write_text("x")
+    faulty(("rename", 1), errno.EROFS)
+    with pytest.raises(HostError, match="/a: cannot rename: EROFS"):
+        Host(str(tree)).rename("/a", "/b")
+
+
+def test_a_detached_command_outlives_us_and_keeps_nothing_of_ours_open(tree: Path, in_child: InChild) -> None:
+    done, kept = tree / "done", tree / "kept"
+    script = f"cd; ls /proc/self/fd >{kept}; cat /proc/$$/stat >{done}.new; mv {done}.new {done}"
+
+    def start() -> None:
+        os.dup2(os.open("/dev/null", os.O_RDONLY), 77)
+        os.set_inheritable(77, True)
+        Host().detach(["/bin/sh", "-c", f"while kill -0 {os.getpid()} 2>/dev/null; do :; done; {script}"])
+
+    assert in_child(start) == 0
+    end = time.monotonic() + 10
+    while not done.exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert "77" not in kept.read_text().split()
+    fields = done.read_text().split()
+    # Its own session, without a terminal to be hung up by.
+    assert fields[5] == fields[0]
+    assert fields[6] == "0"
+
+
+def test_a_command_that_cannot_be_detached_is_an_error() -> None:
+    with pytest.raises(HostError, match="/none/at/all x: cannot be started: No such file or directory"):
+        Host().detach(["/none/at/all", "x"])

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import functools
+import ipaddress
 import struct
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from ansible_collections.bulwark.node.plugins.module_utils.node import netlink
 
 DUMPS = Path(__file__).parents[3] / "dumps"
 DONE = struct.pack("=IHHIIi", 20, 3, 2, 1, 0, 0)
-GETLINK, GETROUTE, GET_STATS_CPU = 18, 26, 0x104
+GETLINK, GETADDR, GETROUTE, GET_STATS_CPU = 18, 22, 26, 0x104
+_FAMILIES = {4: 2, 6: 10}
 
 
 @functools.cache
@@ -63,13 +65,29 @@ def number(value: int) -> bytes:
 def link(
     index: int, name: bytes, kind: bytes | None = None, data: dict[int, bytes] | None = None, **more: Any
 ) -> bytes:
-    """A message of RTM_NEWLINK. ``more``: mtu, lower, master, netnsid, or bounds=False for a kernel that tells none."""
+    """A message of RTM_NEWLINK. ``more``: mtu, lower, master, netnsid, low and high, or bounds=False for a kernel that tells none."""
     found = {3: name + b"\0", 4: number(more.get("mtu", 1500))}
     found |= {at: number(more[key]) for key, at in (("lower", 5), ("master", 10), ("netnsid", 37)) if key in more}
     if more.get("bounds", True):
-        found |= {50: number(68), 51: number(65535)}
+        found |= {50: number(more.get("low", 68)), 51: number(more.get("high", 65535))}
     if kind is not None:
         inner = b"".join(netlink.attribute(at, value) for at, value in (data or {}).items())
         # NLA_F_NESTED, as some kernels set it.
         found[18 | 0x8000] = netlink.attribute(1, kind + b"\0") + netlink.attribute(2, inner)
     return message(16, struct.pack("=BBHiII", 0, 0, 1, index, 0, 0), found)
+
+
+def address(index: int, text: str) -> bytes:
+    """A message of RTM_NEWADDR."""
+    found = ipaddress.ip_interface(text)
+    head = struct.pack("=BBBBI", _FAMILIES[found.version], found.network.prefixlen, 0, 0, index)
+    return message(20, head, {1: found.ip.packed})
+
+
+def route(index: int, destination: str | None = None, table: int = 254, gateway: str | None = None) -> bytes:
+    """A message of RTM_NEWROUTE; without a destination it is the default route of version 4."""
+    found = ipaddress.ip_network(destination or "0.0.0.0/0")
+    head = struct.pack("=BBBBBBBBI", _FAMILIES[found.version], found.prefixlen, 0, 0, min(table, 252), 3, 0, 1, 0)
+    attributes = {1: found.network_address.packed} if destination else {}
+    attributes |= {15: number(table), 4: number(index)}
+    return message(24, head, attributes | ({5: ipaddress.ip_address(gateway).packed} if gateway else {}))

@@ -51,8 +51,8 @@ def manager(tree: Path, files: dict[str, str], name: str = "eth0", **links: str)
         ({NM: nm("true"), f"{PROFILES}/netplan-a.nmconnection": "interface-name=eth01"}, "NetworkManager"),
         ({"/run/network/ifstate": "lo=lo\neth0=eth0"}, "ifupdown"),
         ({"/run/ifstate": "lo=lo\neth0=lan"}, "ifupdown"),
-        ({"/run/network/ifstatenew": "\x80", "/etc/network/interfaces": "auto eth0\niface eth0 inet dhcp"}, "ifupdown"),
-        ({"/run/network/ifstatenew": "\x80", "/etc/network/interfaces.d/lan": "  iface\teth0 inet dhcp"}, "ifupdown"),
+        ({"/run/network/ifstatelock": "", "/etc/network/interfaces": "auto eth0\niface eth0 inet dhcp"}, "ifupdown"),
+        ({"/run/network/ifstatelock": "", "/etc/network/interfaces.d/lan": "  iface\teth0 inet dhcp"}, "ifupdown"),
         # NetworkManager keeps a file for what it leaves alone, and so does systemd-networkd.
         ({NM: nm("false"), NETWORKD: state("configured")}, "systemd-networkd"),
         ({NM: nm("true"), NETWORKD: state("unmanaged")}, "NetworkManager"),

@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.node import links
+from ansible_collections.bulwark.node.plugins.module_utils.node import links, netlink
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import lay
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.dumps import (
     DONE,
@@ -186,3 +188,36 @@ def test_a_tree_tells_by_sysfs_what_it_can_and_says_what_it_cannot(tree: Path) -
 
 def test_a_machine_without_links_has_none(tree: Path) -> None:
     assert links.facts(machine(tree)) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"), [({}, 50), ({3: number(1)}, 50), ({16: bytes(16)}, 70), ({3: number(1), 17: bytes(16)}, 70)]
+)
+def test_a_vxlan_adds_more_over_ipv6(
+    monkeypatch: pytest.MonkeyPatch, tree: Path, data: dict[int, bytes], expected: int
+) -> None:
+    dump = link(1, b"eth0") + link(2, b"vxlan5", b"vxlan", data)
+    answer(monkeypatch, {GETLINK: dump + DONE})
+    assert [each.overhead for each in links.observe(machine(tree))] == [0, expected]
+
+
+def test_an_mtu_is_set_by_index_and_a_refusal_names_the_link(monkeypatch: pytest.MonkeyPatch, tree: Path) -> None:
+    asked: list[tuple[int, int, bytes]] = []
+
+    def request(host: object, protocol: int, kind: int, body: bytes) -> bytes:
+        asked.append((protocol, kind, body))
+        if len(asked) > 1:
+            raise HostError("netlink", "the kernel says: mtu less than device minimum (EINVAL)", "EINVAL")
+        return b""
+
+    monkeypatch.setattr(netlink, "request", request)
+    answer(monkeypatch, {GETLINK: link(7, b"eth0", mtu=9000) + DONE})
+    host = machine(tree)
+    (eth0,) = links.observe(host)
+    links.set_mtu(host, eth0, 9000)
+    assert asked == [(0, 19, struct.pack("=BxHiII", 0, 0, 7, 0, 0) + struct.pack("=HHI", 8, 4, 9000))]
+    with pytest.raises(HostError) as caught:
+        links.set_mtu(host, eth0, 67)
+    assert str(caught.value) == "eth0: cannot get an MTU of 67: mtu less than device minimum (EINVAL)"
+    assert caught.value.code == "EINVAL"
+    assert (links.read_mtu(host, 7), links.read_mtu(host, 8)) == (9000, None)

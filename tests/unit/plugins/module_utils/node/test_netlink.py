@@ -139,3 +139,58 @@ def test_any_bytes_end_without_an_error_that_is_not_ours(name: str) -> None:
         for place in chance.sample(range(len(noisy)), 20):
             noisy[place] = chance.randrange(256)
         read(bytes(noisy))
+
+
+# --- requests: one answer, one refusal
+
+
+def request(monkeypatch: pytest.MonkeyPatch, *blocks: bytes) -> tuple[FakeSocket, bytes]:
+    fake = kernel(monkeypatch, FakeSocket(list(blocks)))
+    return fake, netlink.request(Host(), netlink.ROUTE, 19, b"body")
+
+
+ACK = struct.pack("=IHHIIi", 36, 2, 0, 1, 0, 0) + bytes(16)
+
+
+def refusal(code: int, words: bytes | None = None) -> bytes:
+    """NLMSG_ERROR with the header of what was asked, and with the kernel's words where it has some."""
+    head = struct.pack("=i", -code) + bytes(16)
+    return message(2, head, {1: words} if words else {}, 0x200 if words else 0)
+
+
+def test_a_tree_takes_no_request(tree: Path) -> None:
+    assert netlink.request(Host(root=str(tree)), netlink.ROUTE, 19, b"") == b""
+
+
+def test_a_request_is_acknowledged_and_its_answer_comes_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake, answer = request(monkeypatch, part(b"aaaa", 0), ACK)
+    assert fake.sent == [struct.pack("=IHHII", 20, 19, 0x5, 1, 0) + b"body"]
+    assert list(netlink.messages(answer)) == [b"aaaa"]
+    assert list(netlink.messages(request(monkeypatch, ACK)[1])) == []
+
+
+@pytest.mark.parametrize(
+    ("last", "said", "code"),
+    [
+        (refusal(22, b"mtu greater than device maximum\0"), "mtu greater than device maximum (EINVAL)", "EINVAL"),
+        (refusal(34), "Numerical result out of range (ERANGE)", "ERANGE"),
+        (refusal(524), "Unknown error 524 (524)", None),
+        (refusal(1, b"\xff\x1b"), "\ufffd\x1b (EPERM)", "EPERM"),
+    ],
+)
+def test_a_refused_request_has_the_kernels_words(
+    monkeypatch: pytest.MonkeyPatch, last: bytes, said: str, code: str | None
+) -> None:
+    with pytest.raises(HostError) as caught:
+        request(monkeypatch, last)
+    assert (str(caught.value), caught.value.code) == (f"netlink: the kernel says: {said}", code)
+
+
+def test_a_request_that_gets_no_answer_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(size: int) -> None:
+        raise TimeoutError("timed out")
+
+    fake = kernel(monkeypatch, FakeSocket([]))
+    monkeypatch.setattr(fake, "recvmsg", wait)
+    with pytest.raises(HostError, match="netlink: cannot ask the kernel"):
+        netlink.request(Host(), netlink.ROUTE, 19, b"")

@@ -1,0 +1,106 @@
+# Copyright (c) 2026, the bulwark.node authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What to say of links whose MTU was changed: what was lost, what keeps another MTU, what may be felt. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.bulwark.node.plugins.module_utils.converge import Change, Unmet
+from ansible_collections.bulwark.node.plugins.module_utils.node import bridge_mtu_plan, bridges
+from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu_plan import Goal
+from ansible_collections.bulwark.node.plugins.module_utils.node.links import Link
+from ansible_collections.bulwark.node.plugins.module_utils.node.network import Network
+
+__all__ = ["disruptive", "lost", "silent", "stays", "warnings"]
+
+_CNI = {"Cilium": "cilium_host", "Calico": "cali"}
+
+
+def lost(before: Network, after: Network, goals: Mapping[int, Goal]) -> list[Unmet]:
+    """Addresses and routes of the links that we touched, which are no longer there."""
+    names = {goal.link.index: goal.link.name for goal in goals.values()}
+    addresses = [each for each in before.addresses - after.addresses if each.index in names]
+    routes = [each for each in before.routes - after.routes if each.index in names]
+    remedy = "The kernel or a network manager removed it. Look who else configures the link."
+    return [
+        *(
+            Unmet(names[each.index], each.text, None, f"the address {each.text} was lost with the change", remedy)
+            for each in sorted(addresses, key=lambda each: each.text)
+        ),
+        *(
+            Unmet(
+                names[each.index],
+                each.destination or "default",
+                None,
+                f"the route to {each.destination or 'everywhere'} was lost with the change",
+                remedy,
+            )
+            for each in sorted(routes, key=lambda each: each.destination or "")
+        ),
+    ]
+
+
+def stays(change: Change) -> Unmet:
+    """A bridge that did not follow its ports."""
+    return Unmet(
+        change.target,
+        change.after,
+        change.before,
+        f"it has no port that is smaller than {change.after}, and stays at {change.before}: it was pinned",
+        "Set pin to true: a bridge that is pinned cannot be unpinned while it lives.",
+    )
+
+
+def silent(probe: Mapping[str, Any]) -> Unmet:
+    """A probe that did not pass."""
+    hop = (
+        f"at hop {probe['hop']} ({probe['hop_address'] or 'it does not answer'})"
+        if probe["hop"]
+        else "somewhere on the way"
+    )
+    return Unmet(
+        "probe",
+        probe["size"],
+        probe["path_mtu"],
+        f"no packet of {probe['size']} bytes comes back from {probe['address']}: it is lost {hop}",
+        "Raise the MTU there first, or ask for a smaller one.",
+        dict(probe),
+    )
+
+
+def warnings(links: Sequence[Link], goals: Iterable[Goal], changed: bool) -> list[str]:
+    """Ports that keep a smaller MTU, and pods that do."""
+    found = []
+    for goal in goals:
+        if goal.link.kind != "bridge":
+            continue
+        own = [port for port in bridge_mtu_plan.ports(links, goal.link) if (port.mtu or goal.mtu) < goal.mtu]
+        for words, some in (
+            ("ports of guests and pods keep", [port for port in own if bridges.dynamic(port)]),
+            ("ports keep", [port for port in own if not bridges.dynamic(port)]),
+        ):
+            if some:
+                names = ", ".join(f"{port.name} ({port.mtu})" for port in some[:20])
+                found.append(
+                    f"{goal.link.name}: these {words} a smaller MTU than {goal.mtu}, and larger frames are dropped there "
+                    f"without a word: {names}"
+                )
+    for product, name in _CNI.items():
+        if changed and any(link.name.startswith(name) for link in links):
+            found.append(f"the pods of {product} that are there keep the MTU that they were made with: replace them")
+    return found
+
+
+def disruptive(carriers: Mapping[int, str], changed: Iterable[Goal]) -> list[dict[str, str]]:
+    """The links whose change may be felt; ``carriers``: why a link must not fail, by its index."""
+    found = []
+    for goal in changed:
+        carries = carriers.get(goal.link.index)
+        if carries:
+            found.append({"what": goal.link.name, "reason": f"it carries {carries}"})
+        elif goal.link.kind is None:
+            found.append({"what": goal.link.name, "reason": "its driver may reset the link to change the MTU"})
+    return found
