@@ -319,7 +319,7 @@ disruptive:
   type: list
   elements: dict
   contains:
-    what:
+    target:
       description: The link.
       type: str
       sample: br0

@@ -337,7 +337,7 @@ disruptive:
   type: list
   elements: dict
   contains:
-    unit:
+    target:
       description: The unit, or V(systemd).
       type: str
       sample: containerd.service

@@ -102,7 +102,8 @@ class Remote(ABC, Generic[S]):
 
     @property
     @abstractmethod
-    def running(self) -> bool: ...
+    def running(self) -> bool:
+        """Whether it has power."""
 
     def close(self) -> None:
         """Cut its power and throw its disk away."""

@@ -461,7 +461,7 @@ def test_the_link_of_the_default_route_takes_consent_and_a_local_run_confirms_it
     assert not done.failed, done["msg"]
     for key in ("before", "after", "changes", "disruptive", "changed"):
         assert predicted[key] == done[key], key
-    assert {item["what"] for item in done["disruptive"]} == {"br0", *PORTS}
+    assert {item["target"] for item in done["disruptive"]} == {"br0", *PORTS}
     assert not list(Path("/run").glob("bulwark-revert*"))
     assert not module("bridge_mtu", options(**CONSENT), inside=routed.inside)["changed"]
     assert module("bridge_mtu", absent() | CONSENT, inside=routed.inside)["changed"]

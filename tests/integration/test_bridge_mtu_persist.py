@@ -17,9 +17,8 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.bulwark.node.tests.hosts.adhoc import Ran
 from ansible_collections.bulwark.node.tests.hosts.machine import Machine, MachineError, Site, until
-
-from .conftest import Ran
 
 NETWORKD = {
     "/etc/systemd/network/20-br0.netdev": "[NetDev]\nName=br0\nKind=bridge\n",

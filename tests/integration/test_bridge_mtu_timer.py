@@ -18,9 +18,8 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.bulwark.node.tests.hosts.adhoc import Ran
 from ansible_collections.bulwark.node.tests.hosts.machine import Machine, Site, until
-
-from .conftest import Ran
 
 NETDEV = "[NetDev]\nName=br0\nKind=bridge\n"
 PORT = "[Match]\nName=host0\n\n[Network]\nBridge=br0\n"

@@ -458,7 +458,7 @@ def test_a_unit_is_reloaded_and_restarted_with_consent_alone(debians: dict[str, 
     # systemd has read it, the process runs as before.
     options["daemon_reload"] = True
     done = both(machine, options)
-    assert (kinds(done), [entry["unit"] for entry in done["disruptive"]]) == (["daemon_reload"], ["systemd"])
+    assert (kinds(done), [entry["target"] for entry in done["disruptive"]]) == (["daemon_reload"], ["systemd"])
     assert [entry["unit"] for entry in done["restart_required"]] == [unit]
     assert "nofile" in done["restart_required"][0]["reason"]
     assert shown(machine, unit, "MainPID", "LimitNOFILE", "LimitNOFILESoft") == [loaded[0], "2222", "1111"]
@@ -466,7 +466,7 @@ def test_a_unit_is_reloaded_and_restarted_with_consent_alone(debians: dict[str, 
     assert settled(machine, options, done)["restart_required"] == done["restart_required"]
     options["restart"] = True
     done = both(machine, options)
-    assert (kinds(done), [entry["unit"] for entry in done["disruptive"]]) == (["restart"], [unit])
+    assert (kinds(done), [entry["target"] for entry in done["disruptive"]]) == (["restart"], [unit])
     assert done["restart_required"] == []
     assert live(machine, unit) == ["1111", "2222"]
     assert shown(machine, unit, "MainPID")[0] != loaded[0]

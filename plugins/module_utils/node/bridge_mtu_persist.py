@@ -17,7 +17,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.converge import Chang
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OwnerError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER, SHEBANG, Manifest, is_ours
-from ansible_collections.bulwark.node.plugins.module_utils.node import bridge_mtu_owners
+from ansible_collections.bulwark.node.plugins.module_utils.node import bridge_mtu_owners, bridge_mtu_plan
 from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu_options import Desired
 from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu_owners import (
     DROPIN,
@@ -29,19 +29,19 @@ from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu_owner
 from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu_plan import Goal
 from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_pins import AT_BOOT
 from ansible_collections.bulwark.node.plugins.module_utils.node.links import Link
+from ansible_collections.bulwark.node.plugins.module_utils.node.revert import SET_MTU
 
 __all__ = ["Persisted", "apply", "observe"]
 
 _UNITS = "/etc/systemd/system"
 _UNIT = "bulwark-bridge-mtu-"
 _WANTS = f"{_UNITS}/multi-user.target.wants"
-_MAXIMUM = 65535
 # What needs no quotes in a unit, a shell and a comment: the kernel forbids no more than "/", ":" and white space.
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
 _NOTE = re.compile(r"^# (\S+): ([0-9]{1,5})(?: then ([0-9]{1,5}))?$", re.MULTILINE)
 _ABOUT = f"{HEADER}; its module bridge_mtu adds and removes lines here.\n"
 _SHELL = f"""\
-set_mtu() {{ ip link set dev "$1" mtu "$2" || echo "$2" >"/sys/class/net/$1/mtu"; }} 2>/dev/null
+{SET_MTU}
 note() {{ {{ cat /proc/sys/kernel/random/boot_id; readlink /proc/self/ns/net; }} >"{AT_BOOT}$(cat "/sys/class/net/$1/ifindex")"; }}
 pin() {{ set_mtu "$1" "$2" && set_mtu "$1" "$3" && note "$1"; }}
 """
@@ -201,10 +201,10 @@ class Persisted:
         place = self._place(goal)
         if place.path is None or not _lasts(goal):
             return {}
-        pinned = (goal.mtu + (1 if goal.mtu < min(goal.link.max_mtu or _MAXIMUM, _MAXIMUM) else -1), goal.mtu)
+        pinned = (bridge_mtu_plan.detour(goal.link, goal.mtu, self.links) if goal.pins else goal.mtu, goal.mtu)
         if not place.networkd:
-            return {place.path: pinned if _pins(goal) else (goal.mtu,)}
-        return {place.path: (goal.mtu,), **({_unit(goal.link.name): pinned} if _pins(goal) else {})}
+            return {place.path: pinned if goal.pins else (goal.mtu,)}
+        return {place.path: (goal.mtu,), **({_unit(goal.link.name): pinned} if goal.pins else {})}
 
     def _put(self, held: Entries, link: Link, mtus: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """The entries with one more: before all that stand on it, for no VLAN grows beyond what is below it."""
@@ -271,12 +271,7 @@ def apply(host: Host, manifest: Manifest, change: Change, undos: Undos) -> None:
 
 def _lasts(goal: Goal) -> bool:
     """A bridge that is not pinned follows its ports, and is not set: to set it would pin it."""
-    return goal.link.kind != "bridge" or _pins(goal)
-
-
-def _pins(goal: Goal) -> bool:
-    """Also where a bridge was raised for what stands on it, which set it, and so pinned it."""
-    return goal.pin or (goal.link.kind == "bridge" and not goal.option.endswith(".mtu"))
+    return goal.link.kind != "bridge" or goal.pins
 
 
 def _main(place: Place) -> str:

@@ -39,6 +39,11 @@ class Goal:
     pin: bool = False
     follows: bool = False
 
+    @property
+    def pins(self) -> bool:
+        """Whether it is a bridge that the change pins: also where it is raised for what stands on it, which sets it."""
+        return self.pin or (self.link.kind == "bridge" and not self.option.endswith(".mtu"))
+
 
 def ports(links: Sequence[Link], bridge: Link) -> list[Link]:
     """The ports of a bridge."""
@@ -194,7 +199,7 @@ def check(links: Sequence[Link], wanted: Mapping[int, Goal], with_ipv6: Collecti
         _check_lower(links, goal, wanted)
         _check_uppers(links, goal, wanted)
     for goal in wanted.values():
-        if goal.pin:
+        if goal.pins:
             detour(goal.link, goal.mtu, links)
 
 

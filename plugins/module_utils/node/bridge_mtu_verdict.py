@@ -100,7 +100,7 @@ def disruptive(carriers: Mapping[int, str], changed: Iterable[Goal]) -> list[dic
     for goal in changed:
         carries = carriers.get(goal.link.index)
         if carries:
-            found.append({"what": goal.link.name, "reason": f"it carries {carries}"})
+            found.append({"target": goal.link.name, "reason": f"it carries {carries}"})
         elif goal.link.kind is None:
-            found.append({"what": goal.link.name, "reason": "its driver may reset the link to change the MTU"})
+            found.append({"target": goal.link.name, "reason": "its driver may reset the link to change the MTU"})
     return found

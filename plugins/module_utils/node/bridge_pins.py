@@ -36,7 +36,9 @@ def _load(host: Host) -> dict[str, str]:
     try:
         kept = json.loads(host.read(PINS) or "{}")
         pins = {str(int(index)): str(name) for index, name in kept["pins"].items()}
-        return pins if {key: kept[key] for key in ("boot_id", "netns")} == _here(host) else {}
+        here = _here(host)
+        # Without a boot id nothing tells one boot from another.
+        return pins if here["boot_id"] and {key: kept[key] for key in here} == here else {}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
-from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER
+from ansible_collections.bulwark.node.plugins.module_utils.manifest import is_ours
 from ansible_collections.bulwark.node.plugins.module_utils.node import boot_loader, kernel_cmdline
 from ansible_collections.bulwark.node.plugins.module_utils.node.boot_loader import Boot, Goal, Source
 from ansible_collections.bulwark.node.plugins.module_utils.node.kernel_args_options import Desired
@@ -125,7 +125,7 @@ def shown(state: State, path: str, boot: Boot) -> str | None:
         return None
     if path == boot.edited:
         return f"{kernel_cmdline.join(redacted(list(kernel_cmdline.split(text))))}\n"
-    if not text.startswith(HEADER):
+    if not is_ours(text):
         return REDACTED
     return backend.record(Goal(ours=tuple(redacted(list(boot.ours))), taken=tuple(redacted(list(boot.taken)))))
 

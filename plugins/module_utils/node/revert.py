@@ -18,17 +18,20 @@ from dataclasses import dataclass
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
+from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER
 from ansible_collections.bulwark.node.plugins.module_utils.node import netns
 from ansible_collections.bulwark.node.plugins.module_utils.node.system import has_systemd
 
-__all__ = ["Pending", "act", "arm", "cancel", "pending"]
+__all__ = ["SET_MTU", "Pending", "act", "arm", "cancel", "pending"]
 
+SET_MTU = 'set_mtu() { { ip link set dev "$1" mtu "$2" || echo "$2" >"/sys/class/net/$1/mtu"; } 2>/dev/null; }'
+"""A function of sh: a link's name and its MTU."""
 _STATE = "/run/bulwark-revert.json"
 _GRACE = 10
 _TEMPLATE = """\
-# Written by the bulwark.node collection: MTUs as they were, unless a fresh connection says that all is well.
+{header}: MTUs as they were, unless a fresh connection says that all is well.
 mv {script} {script}.running 2>/dev/null || exit 0
-set_mtu() {{ ip link set dev "$1" mtu "$2" 2>/dev/null || echo "$2" >"/sys/class/net/$1/mtu"; }}
+{set_mtu}
 {lines}
 logger -t bulwark "nobody confirmed the new MTUs: the old ones are back" 2>/dev/null || true
 rm -f {script}.running {state}
@@ -74,6 +77,8 @@ def arm(host: Host, mtus: Sequence[tuple[str, int]], seconds: int, connection: s
     # What systemd starts is in the machine's own network.
     systemd = has_systemd(host) and not netns.foreign(host)
     script = _TEMPLATE.format(
+        header=HEADER,
+        set_mtu=SET_MTU,
         script=made.script,
         state=_STATE,
         lines="\n".join(f"set_mtu {shlex.quote(name)} {mtu}" for name, mtu in mtus),

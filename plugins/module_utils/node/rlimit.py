@@ -429,10 +429,10 @@ def _disruptive(planned: Sequence[Change]) -> list[dict[str, str]]:
     for change in planned:
         if change.kind == "daemon_reload":
             reason = "daemon-reload: containers may lose GPUs that their runtime gave them behind systemd's back"
-            found.append({"unit": change.target, "reason": reason})
+            found.append({"target": change.target, "reason": reason})
         elif change.kind == "restart":
             found.append(
-                {"unit": change.target, "reason": f"restart, to run with other limits: {', '.join(change.after)}"}
+                {"target": change.target, "reason": f"restart, to run with other limits: {', '.join(change.after)}"}
             )
     return found
 

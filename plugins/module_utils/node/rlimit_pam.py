@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OptionError, OwnerError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER
+from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER, is_ours
 from ansible_collections.bulwark.node.plugins.module_utils.node import pam_limits
 from ansible_collections.bulwark.node.plugins.module_utils.node.rlimit_options import UNLIMITED, Pam
 from ansible_collections.bulwark.node.plugins.module_utils.node.rlimits import BYTES, Limit, Value
@@ -139,7 +139,7 @@ def observe(host: Host, path: str) -> Logins:
 def ours(host: Host) -> list[str]:
     """The files in limits.d that are ours."""
     paths = [f"{FOLDER}/{name}" for name in host.names(FOLDER) if name.endswith(".conf")]
-    return [path for path in paths if host.is_file(path) and (host.read(path) or "").startswith(HEADER)]
+    return [path for path in paths if host.is_file(path) and is_ours(host.read(path))]
 
 
 def values(limits: Mapping[str, Limit], logins: Logins, domain: str) -> dict[_Key, str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import OptionError, OwnerError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER
+from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER, is_ours
 from ansible_collections.bulwark.node.plugins.module_utils.node.rlimit_options import UNLIMITED
 from ansible_collections.bulwark.node.plugins.module_utils.node.rlimits import (
     LIMITS,
@@ -214,11 +214,11 @@ def observe(host: Host, manager: bool, units: Sequence[str], booted: bool) -> tu
 def ours(host: Host) -> tuple[bool, list[str]]:
     """Whether the manager has a drop-in of ours, and the units that have one."""
 
-    def is_ours(path: str) -> bool:
-        return host.is_file(path) and (host.read(path) or "").startswith(HEADER)
+    def found(path: str) -> bool:
+        return host.is_file(path) and is_ours(host.read(path))
 
     folders = [name for name in host.folders(_UNITS) if name.endswith(".d")]
-    return is_ours(_MANAGER), [name[:-2] for name in folders if is_ours(f"{_UNITS}/{name}/{NAME}")]
+    return found(_MANAGER), [name[:-2] for name in folders if found(f"{_UNITS}/{name}/{NAME}")]
 
 
 def paths(manager: bool, units: Iterable[str]) -> list[str]:

@@ -493,7 +493,7 @@ def test_a_link_to_a_file_of_our_own_is_nothing_that_was_there_before_us(tree: P
 
 def test_settling_drops_our_entries_of_what_is_as_before_and_no_others(host: Host, manifest: Manifest) -> None:
     manifest.kernel(OTHER, "6", Undos())
-    entries = {
+    entries: dict[str, dict[str, Any]] = {
         "files": {"/etc/gone": {"before": None, "by": "test"}, "/sys/other": {"before": None, "by": "test"}},
         "links": {LINK: {"before": None, "by": "test"}},
         "kernel": {

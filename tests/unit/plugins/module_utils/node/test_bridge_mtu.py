@@ -479,7 +479,7 @@ def test_pods_that_keep_their_mtu_are_warned_of_once(host: FakeKernel, net: Fake
 def test_hardware_may_reset_its_link(host: FakeKernel, net: FakeLinks) -> None:
     for check in (True, False):
         (item,) = run(host, bridge("br1", ports=["all"]), check=check).verdict.disruptive
-        assert item == {"what": "eth2", "reason": "its driver may reset the link to change the MTU"}
+        assert item == {"target": "eth2", "reason": "its driver may reset the link to change the MTU"}
 
 
 # --- the machine's own connection
@@ -531,7 +531,7 @@ def test_with_consent_a_timer_is_armed_first_and_a_fresh_connection_cancels_it(
 ) -> None:
     foretold = run(managed, ALL, check=True, allow_management_link=True)
     assert managed.commands == []
-    assert [(item["what"], item["reason"]) for item in foretold.verdict.disruptive] == [
+    assert [(item["target"], item["reason"]) for item in foretold.verdict.disruptive] == [
         ("br0", "it carries this connection"),
         ("eth0", "it carries this connection below br0"),
         ("eth1", "it carries this connection below br0"),

@@ -680,11 +680,11 @@ def test_nothing_is_reloaded_or_restarted_without_consent_and_a_second_run_still
         assert "nofile 1024:524288, its files say 65536:65536" in result.verdict.restart_required[1]["reason"]
     assert {command[1] for command in host.commands} == {"show"}
     result = run(host, limits=nofile(65536), systemd_units=["containerd.service"], daemon_reload=True)
-    assert [entry["unit"] for entry in result.verdict.disruptive] == ["systemd"]
+    assert [entry["target"] for entry in result.verdict.disruptive] == ["systemd"]
     assert [entry["unit"] for entry in result.verdict.restart_required] == ["containerd.service"]
     result = run(host, limits=nofile(65536), systemd_units=["containerd.service"], daemon_reload=True, restart=True)
     assert [change.kind for change in result.changes] == ["restart"]
-    assert [entry["unit"] for entry in result.verdict.disruptive] == ["containerd.service"]
+    assert [entry["target"] for entry in result.verdict.disruptive] == ["containerd.service"]
     assert result.verdict.restart_required == ()
     assert limits_of(host, 700)["nofile"] == Limit(65536, 65536)
 
