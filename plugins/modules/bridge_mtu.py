@@ -19,7 +19,8 @@ description:
     the kernel would shrink for good, bonds, and who manages the links.
   - After a second links, addresses and routes are looked at again. What did not stay fails the module, and all is put back.
   - A link that carries the connection to the machine or a default route, of whatever routing table, is refused. See
-    O(allow_management_link).
+    O(allow_management_link). To pin such a bridge at the MTU that it has is not, though it has another one for a moment.
+    RV(disruptive) names it.
   - Ports that guests and pods brought (C(vnet), C(veth), C(cali), C(tap)) are left alone unless they are named.
   - What was there before is kept in C(/var/lib/bulwark/manifest.json), by the names of the links.
 extends_documentation_fragment:
@@ -92,6 +93,7 @@ options:
       - Whether a link may be changed that carries the connection to the machine or a default route.
       - A timer on the machine then puts the old MTUs back after O(revert_after), unless a new connection from the controller comes
         through before, and large packets on it in both directions. Only then the MTUs are persisted.
+      - A run with C(ansible_connection=local) comes by no connection and so proves none. Give it a O(probe) beyond the link.
       - The timer is one of C(systemd-run). Without systemd, or in another network namespace than its, it is a process of its own.
     type: bool
     default: false

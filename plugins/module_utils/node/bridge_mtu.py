@@ -264,13 +264,15 @@ class BridgeMtu:
         if after.probe and not after.probe["passed"]:
             unmet.append(bridge_mtu_verdict.silent(after.probe))
         changed = _open(goals)
+        known = bridge_mtu_plan.pinned_ones(before.links, before.pinned)
+        pinning = [goal for goal in goals.values() if goal.pin and goal not in changed and goal.link.index not in known]
         return Verdict(
             unmet=tuple(unmet),
             warnings=(
                 *bridge_mtu_verdict.warnings(after.links, goals.values(), bool(changed)),
                 *after.persisted.warnings(goals.values(), desired),
             ),
-            disruptive=tuple(bridge_mtu_verdict.disruptive(before.carriers, changed)),
+            disruptive=tuple(bridge_mtu_verdict.disruptive(before.carriers, changed, pinning)),
             failed=bool(unmet),
         )
 
@@ -289,6 +291,12 @@ class BridgeMtu:
         self._armed = True
 
     def _disarm(self) -> None:
+        """Once every link is back: else the timer stays, and tries it again."""
+        now = {link.index: link.mtu for link in links.observe(self._host)}
+        touched = [link for link in self._looks[0].links if link.index in self._touched]
+        left = [link.name for link in touched if now.get(link.index, link.mtu) != link.mtu]
+        if left:
+            raise BulwarkError(f"it stays armed, and tries again to put back {', '.join(left)}")
         pending = revert.pending(self._host)
         if pending:
             revert.cancel(self._host, pending)

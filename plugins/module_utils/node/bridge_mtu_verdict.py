@@ -94,8 +94,8 @@ def warnings(links: Sequence[Link], goals: Iterable[Goal], changed: bool) -> lis
     return found
 
 
-def disruptive(carriers: Mapping[int, str], changed: Iterable[Goal]) -> list[dict[str, str]]:
-    """The links whose change may be felt; ``carriers``: why a link must not fail, by its index."""
+def disruptive(carriers: Mapping[int, str], changed: Iterable[Goal], pinning: Iterable[Goal]) -> list[dict[str, str]]:
+    """The links whose change may be felt; ``carriers``: why a link must not fail, by its index. ``pinning``: what is only pinned."""
     found = []
     for goal in changed:
         carries = carriers.get(goal.link.index)
@@ -103,4 +103,8 @@ def disruptive(carriers: Mapping[int, str], changed: Iterable[Goal]) -> list[dic
             found.append({"target": goal.link.name, "reason": f"it carries {carries}"})
         elif goal.link.kind is None:
             found.append({"target": goal.link.name, "reason": "its driver may reset the link to change the MTU"})
+    for goal in pinning:
+        if carries := carriers.get(goal.link.index):
+            reason = f"it carries {carries}, and has another MTU for a moment, which pins it"
+            found.append({"target": goal.link.name, "reason": reason})
     return found

@@ -53,6 +53,8 @@ class Link:
     """Bytes that it adds to each frame, of those that its lower link takes."""
     elsewhere: bool = False
     """Whether its lower link, or its other end, is in another network namespace."""
+    peer: int | None = None
+    """The ``index`` of the other end of a pair (``veth``), where that is here."""
     stp: bool | None = None
     vlan_filtering: bool | None = None
     untold: tuple[str, ...] = ()
@@ -136,6 +138,7 @@ def _link(message: bytes) -> Link:
         lower=None if elsewhere or kind in _PAIRS else lower or None,
         overhead=_overhead(data) if kind == "vxlan" else 0,
         elsewhere=elsewhere,
+        peer=lower or None if kind in _PAIRS and not elsewhere else None,
         stp=None if stp is None else stp != 0,
         vlan_filtering=None if filtering is None else filtering != 0,
         # Since 4.19.

@@ -78,10 +78,11 @@ def test_the_facts_of_a_captured_dump(monkeypatch: pytest.MonkeyPatch, tree: Pat
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        (link(9, b"bond0.5", b"vlan", lower=2), {"kind": "vlan", "lower": 2}),
-        (link(9, b"v", b"veth", lower=2), {"lower": None, "elsewhere": False}),
-        (link(9, b"v", b"netkit", lower=2), {"lower": None}),
-        (link(9, b"v", b"veth", lower=2, netnsid=0), {"lower": None, "elsewhere": True}),
+        (link(9, b"bond0.5", b"vlan", lower=2), {"kind": "vlan", "lower": 2, "peer": None}),
+        (link(9, b"v", b"veth", lower=2), {"lower": None, "elsewhere": False, "peer": 2}),
+        (link(9, b"v", b"netkit", lower=2), {"lower": None, "peer": 2}),
+        (link(9, b"v", b"veth", lower=2, netnsid=0), {"lower": None, "elsewhere": True, "peer": None}),
+        (link(9, b"v", b"veth"), {"lower": None, "peer": None}),
         (link(9, b"v", b"macvlan", lower=2, netnsid=0), {"lower": None, "elsewhere": True}),
         (link(9, b"sit0", b"sit", lower=0), {"lower": None}),
         (link(9, b"x", b"vxlan", {3: number(4)}), {"lower": 4}),
