@@ -18,7 +18,7 @@ GRUB = "/boot/grub/grub.cfg"
 
 # In this order, and taken away in the opposite one.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "kernel_args": {"arguments": ARGUMENTS},
+    "kernel_args": {"arguments": ARGUMENTS, "memory_reserve": "512M"},
     "hugepages": {
         "pools": [{"size": "2M", "count": 32, "node": 0}, {"size": "2M", "count": 16, "node": 1}],
         "memory_reserve": "512M",
@@ -153,7 +153,7 @@ def test_settings_outlive_reboots_and_a_new_kernel_and_go_when_they_are_taken_aw
 
 
 def test_a_loss_of_power_after_staging_leaves_a_machine_that_boots(vm: Vm, module: Module) -> None:
-    options = {"arguments": ["hugepagesz=1G hugepages=1"]}
+    options = {"arguments": ["hugepagesz=1G hugepages=1"], "memory_reserve": "512M"}
     assert module("kernel_args", options)["reboot_required"] is True
     booted = vm.boot_id()
     vm.kill()
