@@ -129,6 +129,7 @@ options:
       - Live processes, whose limits are set at once and last as long as they do. To name them is the consent.
       - With O(state=present) each entry has to meet one at least, and with O(state=absent) those that it meets get back what they had.
       - Neither PID 1 nor threads of the kernel nor this run itself are touched.
+      - Of those of a name or a unit some may come and go meanwhile. One that has ended is left out, one that has come is warned of.
     type: list
     elements: dict
     suboptions:
@@ -163,7 +164,8 @@ options:
   state:
     description:
       - V(present) sets what is named, and leaves the rest alone.
-      - V(absent) takes the named limits, or all, from the named targets. Live processes get back the limits from before.
+      - V(absent) takes the named limits, or all, from the named targets. Live processes get back the limits from before. What
+        they started since has inherited the new ones, and keeps them.
       - V(absent) without a target takes back all that this module ever set. C(fs.nr_open) goes back with the last of it.
     type: str
     choices:

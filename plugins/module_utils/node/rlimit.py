@@ -234,7 +234,7 @@ class Rlimit:
         elif change.kind == "file":
             self._apply_file(change, desired, undos)
         elif change.kind == "limit":
-            self._apply_limit(change, undos)
+            self._apply_limit(change, desired, undos)
         elif change.kind == "forget":
             self._manifest.forget("limits", change.before)
         elif change.kind == "daemon_reload":
@@ -247,10 +247,12 @@ class Rlimit:
     def judge(self, before: State, after: State, left: Sequence[Change], desired: Desired) -> Verdict:
         """What is left fails the run; what systemd has not read, or a process not got, is named for a restart."""
         planned = self.plan(before, desired)
-        unmet = tuple(map(_unmet, left))
+        born = [change for change in left if _is_of_newcomer(before, change)]
+        # What ended meanwhile is forgotten by the next run.
+        unmet = tuple(_unmet(change) for change in left if change not in born and change.kind != "forget")
         return Verdict(
             unmet=unmet,
-            warnings=tuple(dict.fromkeys(_warnings(before, desired))),
+            warnings=tuple(dict.fromkeys([*_warnings(before, desired), *map(_newcomer, born)])),
             restart_required=tuple(_required(before, after, planned, desired)),
             disruptive=tuple(_disruptive(planned)),
             failed=bool(unmet),
@@ -281,8 +283,12 @@ class Rlimit:
             self._host.attempt(["systemctl", "reset-failed", "--", unit])
             self._host.run(["systemctl", "restart", "--", unit])
 
-    def _apply_limit(self, change: Change, undos: Undos) -> None:
+    def _apply_limit(self, change: Change, desired: Desired, undos: Undos) -> None:
         pid, ticks, name = change.target.split(" ")[1:]
+        by_number = int(pid) in [selector.pid for selector in desired.processes]
+        if not by_number and not self._lives(int(pid), int(ticks)):
+            # Of a name's or a unit's processes some come and go.
+            return
 
         def read(key: str) -> str:
             # Of a process that has ended nothing is left to be recorded or undone.
@@ -481,6 +487,17 @@ def _check_capable(state: State, change: Change) -> None:
         f"{change.after} takes CAP_SYS_RESOURCE, which this run does not have (CapEff in /proc/self/status). "
         "Run it with that capability, or leave the hard limit as it is"
     )
+
+
+def _is_of_newcomer(before: State, change: Change) -> bool:
+    """Whether a limit is that of a process which was not there when the plan was made."""
+    known = {before.key(one, "").strip() for one in before.live}
+    return change.kind == "limit" and change.target.rpartition(" ")[0] not in known
+
+
+def _newcomer(change: Change) -> str:
+    pid, name = change.target.split(" ")[1], change.target.rpartition(" ")[2]
+    return f"process {pid} started meanwhile with {name} {change.before}: run this again for it"
 
 
 def _unmet(change: Change) -> Unmet:

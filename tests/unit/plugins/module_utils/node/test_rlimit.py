@@ -855,6 +855,29 @@ def test_a_process_that_ends_in_the_middle_undoes_the_others(machine: Make) -> N
     assert not host.exists(MANIFEST)
 
 
+def test_processes_of_a_name_may_come_and_go_meanwhile(machine: Make) -> None:
+    host = machine()
+
+    def turn(pid: int) -> None:
+        if pid != 900:
+            return
+        for path in Path(f"{host.root}/proc/901").iterdir():
+            path.unlink()
+        for path, text in process(955, "app", ticks=9999).items():
+            target = Path(f"{host.root}{path}")
+            target.parent.mkdir(exist_ok=True)
+            target.write_text(text + "\n")
+
+    host.meanwhile = turn
+    result = run(host, limits=nofile(2000), pam=pam(), processes=[by(name="app")])
+    assert result.changed
+    assert limits_of(host, 900)["nofile"] == Limit(2000, 2000)
+    assert limits_of(host, 955)["nofile"] == Limit(1024, 524288)
+    assert result.verdict.unmet == ()
+    assert "process 955 started meanwhile with nofile 1024:524288: run this again for it" in result.verdict.warnings
+    assert host.exists(PAM)
+
+
 def test_a_process_that_ended_before_its_turn_is_told(machine: Make) -> None:
     host = machine()
     Prlimit.set  # noqa: B018 - the real one
