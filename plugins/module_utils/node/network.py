@@ -26,7 +26,8 @@ __all__ = ["Address", "Network", "Route", "carriers", "connection", "link_to", "
 
 _GETADDR, _GETROUTE, _GETNEXTHOP = 22, 26, 106
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_RTA_DST, _RTA_SRC, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_TABLE, _RTA_NH_ID = 1, 2, 4, 5, 6, 9, 15, 30
+_RTA_DST, _RTA_SRC, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 2, 4, 5, 6
+_RTA_MULTIPATH, _RTA_TABLE, _RTA_NH_ID = 9, 15, 30
 _NHA_ID, _NHA_GROUP, _NHA_OIF, _NHA_GATEWAY = 1, 2, 5, 6
 _NHMSG = _MEMBER = 8  # bytes of nhmsg, and of nexthop_grp, which begins with the number of its member
 _IFADDRMSG = 8  # bytes

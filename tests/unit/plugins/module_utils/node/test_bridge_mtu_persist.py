@@ -244,12 +244,10 @@ def test_ifupdown_gets_one_hook_in_which_no_link_comes_before_what_carries_it(ma
     assert snapshot(host) == applied
 
 
-@pytest.fixture(params=["dash", "bash", "busybox"])
+# bindep.txt has them all; where a release's own Python is tried, there are those that it has.
+@pytest.fixture(params=[name for name in ("dash", "bash", "busybox") if shutil.which(name)])
 def shell(request: pytest.FixtureRequest) -> list[str]:
-    path = shutil.which(request.param)
-    if path is None:
-        pytest.skip(f"there is no {request.param} here (bindep.txt names its package)")
-    return [path, *(["sh"] if request.param == "busybox" else [])]
+    return [request.param, *(["sh"] if request.param == "busybox" else [])]
 
 
 def act(

@@ -32,8 +32,13 @@ from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.dumps
 PEER = message(20, struct.pack("=BBBBI", 2, 32, 0, 0, 5), {1: b"\xc0\x00\x02\x09", 2: b"\xc0\x00\x02\x02"})
 
 
-def observed(monkeypatch: pytest.MonkeyPatch, addresses: bytes = b"", routes: bytes = b"") -> Network:
-    answer(monkeypatch, {GETADDR: addresses + DONE, GETROUTE: routes + DONE})
+GETNEXTHOP = 106
+
+
+def observed(
+    monkeypatch: pytest.MonkeyPatch, addresses: bytes = b"", routes: bytes = b"", objects: bytes = b""
+) -> Network:
+    answer(monkeypatch, {GETADDR: addresses + DONE, GETROUTE: routes + DONE, GETNEXTHOP: objects + DONE})
     return network.observe(Host())
 
 
@@ -90,6 +95,48 @@ def test_what_is_no_unicast_route_is_left_out(monkeypatch: pytest.MonkeyPatch, d
     assert observed(monkeypatch, b"", dump).routes == frozenset()
 
 
+def next_hop(attributes: dict[int, bytes]) -> bytes:
+    return message(104, bytes(8), attributes)
+
+
+NEXT_HOPS = (
+    next_hop({1: number(7), 5: number(4), 6: b"\xc0\x00\x02\x01"})
+    + next_hop({1: number(8), 5: number(5)})
+    + next_hop({1: number(9), 2: b"".join(struct.pack("=IBBH", each, 0, 0, 0) for each in (7, 8))})
+)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({30: number(7)}, {(4, "192.0.2.1")}),
+        ({30: number(9)}, {(4, "192.0.2.1"), (5, None)}),
+        # As the kernel tells it by default.
+        ({30: number(7), 4: number(6)}, {(6, None)}),
+        ({30: number(99)}, {(0, None)}),
+    ],
+)
+def test_a_route_through_a_next_hop_object_goes_through_its_links(
+    monkeypatch: pytest.MonkeyPatch, attributes: dict[int, bytes], expected: set[Any]
+) -> None:
+    found = observed(monkeypatch, b"", raw(attributes), NEXT_HOPS).routes
+    assert {(each.index, each.gateway) for each in found} == expected
+    assert all(each.destination is None for each in found)
+
+
+def test_next_hop_objects_are_asked_for_once_and_only_where_a_route_needs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    for routes, times in ((raw({30: number(7), 4: number(6)}), 0), (raw({30: number(7)}) + raw({30: number(8)}), 1)):
+        asked = answer(monkeypatch, {GETADDR: DONE, GETROUTE: routes + DONE, GETNEXTHOP: NEXT_HOPS + DONE})
+        network.observe(Host())
+        assert [kind for _protocol, kind, _body in asked].count(GETNEXTHOP) == times
+
+
+def test_next_hop_objects_that_the_kernel_does_not_tell_leave_the_link_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = message(2, struct.pack("=i", -95), {})
+    answer(monkeypatch, {GETADDR: DONE, GETROUTE: raw({30: number(7)}) + DONE, GETNEXTHOP: refused})
+    assert network.observe(Host()).routes == {Route(0, 2, 254, None, None, 0)}
+
+
 def test_the_routes_of_a_captured_dump_are_those_that_a_link_carries(monkeypatch: pytest.MonkeyPatch) -> None:
     found = observed(monkeypatch, b"", captured()["routes"])
     assert {each.family for each in found.routes} <= {2, 10}
@@ -99,13 +146,13 @@ def test_the_routes_of_a_captured_dump_are_those_that_a_link_carries(monkeypatch
 def test_any_bytes_end_without_an_error_that_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     chance = random.Random(7)
     content = route(2, "198.51.100.0/24", gateway="192.0.2.1") + raw({9: hop(4, b"\xc0\x00\x02\x01") + hop(5)})
-    content += address(2, "192.0.2.2/24")
+    content += address(2, "192.0.2.2/24") + raw({30: number(9)}) + NEXT_HOPS
     for _dummy in range(2000):
         noisy = bytearray(content)
         for place in chance.sample(range(16, len(noisy)), 3):
             noisy[place] = chance.randrange(256)
         try:
-            observed(monkeypatch, bytes(noisy), bytes(noisy))
+            observed(monkeypatch, bytes(noisy), bytes(noisy), bytes(noisy))
         except HostError:
             continue
 
@@ -140,6 +187,15 @@ def test_the_connection_is_that_of_our_own_environment_or_of_an_ancestors(tree: 
 def test_what_is_no_connection_is_none(tree: Path, environ: str) -> None:
     process(tree, os.getpid(), 1, environ)
     assert network.connection(Host(str(tree))) is None
+
+
+def test_an_environment_that_cannot_be_read_does_not_end_the_search(tree: Path) -> None:
+    process(tree, os.getpid(), 30)
+    process(tree, 30, 1, f"SSH_CONNECTION={SSH}\0")
+    environ = tree / "proc" / str(os.getpid()) / "environ"
+    environ.unlink()
+    environ.mkdir()  # not even by root
+    assert network.connection(Host(str(tree))) == SSH
 
 
 def test_a_process_that_is_gone_or_its_own_parent_ends_the_search(tree: Path) -> None:
@@ -187,7 +243,7 @@ def carriers(
     ssh: str | None,
     back: int | None = None,
 ) -> dict[str, str]:
-    monkeypatch.setattr(network, "link_to", lambda host, text: back)
+    monkeypatch.setattr(network, "link_to", lambda host, text, source: back)
     found = network.carriers(Host(), LINKS, Network(frozenset(addresses), frozenset(routes)), ssh)
     return {each.name: found[each.index] for each in LINKS if each.index in found}
 
@@ -221,6 +277,48 @@ def test_what_leads_back_to_its_client_carries_it_too(monkeypatch: pytest.Monkey
     assert carriers(monkeypatch, [Route(6, 2, 254, None, None, 0)], [], SSH, back=6) == {"eth2": "this connection"}
 
 
+def test_a_default_route_through_what_cannot_be_told_may_be_any_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    untold = Route(0, 2, 254, None, None, 0)
+    every = dict.fromkeys([each.name for each in LINKS], "a default route through a next hop that cannot be told")
+    assert carriers(monkeypatch, [untold], [], None) == every
+    known = Route(6, 2, 254, None, None, 0)
+    assert carriers(monkeypatch, [untold, known], [], None) == {**every, "eth2": "a default route"}
+
+
+def test_all_next_hops_of_the_longest_route_to_the_client_carry_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def via(index: int, destination: str | None, table: int = 254) -> Route:
+        return Route(index, 2, table, destination, None, 0)
+
+    wide, two = via(3, "198.51.0.0/16"), [via(4, "198.51.100.0/24"), via(5, "198.51.100.0/24")]
+    both = dict.fromkeys(["eth0", "eth1"], "this connection")
+    assert carriers(monkeypatch, [wide, *two], [], SSH, back=4) == both
+    assert carriers(monkeypatch, [*two, wide], [], SSH, back=4) == both
+    # A rule may choose another table.
+    assert carriers(monkeypatch, [*two, via(6, "198.51.0.0/16", 1000)], [], SSH) == {**both, "eth2": "this connection"}
+    others = [via(6, "203.0.113.0/24"), Route(6, 10, 254, "2001:db8::/32", None, 0)]
+    assert carriers(monkeypatch, others, [], SSH) == {}
+    # A route to it is on each link.
+    local = Route(6, 10, 254, "fe80::/64", None, 0)
+    assert carriers(monkeypatch, [local], [], "fe80::1%br0 50000 fe80::2%br0 22") == {}
+
+
+def test_a_pair_of_veth_leads_to_the_bridge_at_its_other_end() -> None:
+    pair = [
+        link(1, "vmbr0"),
+        link(2, "fwpr1", kind="veth", master=1, peer=3),
+        link(3, "fwln1", kind="veth", master=4, peer=2),
+        link(4, "fwbr1"),
+        link(5, "eth0", master=4),
+        link(6, "veth6", kind="veth", peer=7),
+        link(7, "veth7", kind="veth", peer=6),
+        link(8, "br8"),
+    ]
+    found = network.carriers(Host(), pair, Network(frozenset(), frozenset({DEFAULT})), None)
+    assert found == {1: "a default route", **dict.fromkeys([2, 3, 4, 5], "a default route below vmbr0")}
+    top = Route(6, 2, 254, None, None, 0)
+    assert set(network.carriers(Host(), pair, Network(frozenset(), frozenset({top})), None)) == {6, 7}
+
+
 @pytest.mark.parametrize("ssh", ["x 1 y 22", "UNKNOWN 65535 UNKNOWN 65535"])
 def test_a_connection_without_addresses_is_carried_by_nothing_that_is_known(
     monkeypatch: pytest.MonkeyPatch, ssh: str
@@ -246,3 +344,25 @@ def test_the_link_to_an_address_is_asked_of_the_kernel(monkeypatch: pytest.Monke
     assert asked[:2] == [b"\xc6\x33\x64\x09"] * 2
     monkeypatch.setattr(netlink, "request", lambda *rest: b"")
     assert network.link_to(Host(), "198.51.100.9") is None
+
+
+def test_the_kernel_is_asked_for_the_way_back_from_the_servers_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, bytes | None]] = []
+
+    def request(host: object, protocol: int, kind: int, body: bytes) -> bytes:
+        source = netlink.attributes(body, 12).get(2)
+        asked.append((body[2], source))
+        if source == b"\xcb\x00\x71\x01":
+            raise HostError("netlink", "the kernel says: Invalid argument (EINVAL)", "EINVAL")
+        return route(6 if source else 5, "198.51.100.9/32")
+
+    monkeypatch.setattr(netlink, "request", request)
+    assert network.link_to(Host(), "198.51.100.9", "::ffff:192.0.2.2") == 6
+    assert network.link_to(Host(), "2001:db8::9", "2001:db8::2") == 6
+    assert asked == [(32, b"\xc0\x00\x02\x02"), (128, bytes.fromhex("20010db8000000000000000000000002"))]
+    # It has none, one of another family, and one that is not its own.
+    for source in ("", "2001:db8::2", "203.0.113.1"):
+        assert network.link_to(Host(), "198.51.100.9", source) == 5
+    assert asked[-1] == (0, None)
+    found = network.carriers(Host(), LINKS, Network(frozenset(), frozenset()), SSH)
+    assert found == {6: "this connection"}
