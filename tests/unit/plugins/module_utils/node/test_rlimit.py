@@ -863,10 +863,10 @@ def test_processes_of_a_name_may_come_and_go_meanwhile(machine: Make) -> None:
             return
         for path in Path(f"{host.root}/proc/901").iterdir():
             path.unlink()
-        for path, text in process(955, "app", ticks=9999).items():
-            target = Path(f"{host.root}{path}")
-            target.parent.mkdir(exist_ok=True)
-            target.write_text(text + "\n")
+        for name, text in process(955, "app", ticks=9999).items():
+            where = Path(f"{host.root}{name}")
+            where.parent.mkdir(exist_ok=True)
+            where.write_text(text + "\n")
 
     host.meanwhile = turn
     result = run(host, limits=nofile(2000), pam=pam(), processes=[by(name="app")])
