@@ -18,7 +18,6 @@ import re
 import secrets
 import stat
 import struct
-import subprocess
 import time
 from collections.abc import Iterator
 from typing import Callable, NamedTuple
@@ -415,18 +414,24 @@ class Host:
         return completed
 
     def detach(self, command: list[str]) -> None:
-        """Start a command that outlives us, in a session of its own and with no file of ours. Raises HostError."""
-        try:
-            subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise HostError.from_command(command, f"cannot be started: {error.strerror}") from error
+        """Start a program, by its path, that outlives us, in a session of its own and with no file of ours. Raises HostError."""
+        if not os.access(command[0], os.X_OK):
+            raise HostError.from_command(command, f"cannot be started: {os.strerror(errno.ENOENT)}")
+        child = os.fork()
+        if child == 0:
+            try:
+                os.setsid()
+                os.chdir("/")
+                nothing = os.open("/dev/null", os.O_RDWR)
+                for descriptor in range(3):
+                    os.dup2(nothing, descriptor)
+                os.closerange(3, 1 << 16)
+                # Nobody of ours is left to wait for it: that is init's.
+                if os.fork() == 0:
+                    os.execv(command[0], command)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
 
     # paths
 
