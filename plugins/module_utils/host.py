@@ -420,7 +420,6 @@ class Host:
         child = os.fork()
         if child == 0:
             try:
-                os.setsid()
                 os.chdir("/")
                 nothing = os.open("/dev/null", os.O_RDWR)
                 for descriptor in range(3):
@@ -428,6 +427,7 @@ class Host:
                 os.closerange(3, 1 << 16)
                 # Nobody of ours is left to wait for it: that is init's.
                 if os.fork() == 0:
+                    os.setsid()
                     os.execv(command[0], command)
             finally:
                 os._exit(0)
