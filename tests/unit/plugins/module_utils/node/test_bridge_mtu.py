@@ -72,10 +72,15 @@ def sleep(monkeypatch: pytest.MonkeyPatch) -> Sleep:
 
 
 @pytest.fixture
-def host(machine: Machine, sleep: Sleep) -> FakeKernel:
+def host(machine: Machine, sleep: Sleep, monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     """A machine that is not in a hurry, and starts no command for real."""
     made = machine(TREE)
-    made._run = lambda command: made.commands.append(command) or Completed(0, "", "")  # type: ignore[func-returns-value]
+
+    def note(command: list[str]) -> Completed:
+        made.commands.append(command)
+        return Completed(0, "", "")
+
+    monkeypatch.setattr(made, "_run", note)
     return made
 
 

@@ -689,7 +689,7 @@ def test_a_pin_of_the_boot_counts_for_its_boot_and_network_alone(machine: Machin
 def test_a_name_that_looks_like_a_form_is_told_as_it_is(machine: Machine, name: str) -> None:
     odd = replace(BR0, name=name)
     for files in (BY_NM, dict.fromkeys(BY_NM, "managed=true\n"), {**BY_NM, "/etc/nmstate/br.yml": ""}, {}):
-        error = failure(lambda files=files: run(make(machine, files), goals(9000, odd), links=(odd,)))  # type: ignore[misc]
+        error = failure(partial(run, make(machine, files), goals(9000, odd), links=(odd,)))
         assert isinstance(error, OwnerError)
         assert f"bridges[0].mtu: {name}: " in str(error)
 

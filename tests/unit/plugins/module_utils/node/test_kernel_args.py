@@ -1100,7 +1100,9 @@ def test_a_tool_that_does_nothing_fails_the_run_and_all_goes_back(boot: Boot, tr
     assert different(before, snapshot(host)) <= MADE_BY_US
 
 
-def test_a_tool_that_breaks_off_in_the_middle_leaves_the_old_entries(boot: Boot) -> None:
+def test_a_tool_that_breaks_off_in_the_middle_leaves_the_old_entries(
+    boot: Boot, monkeypatch: pytest.MonkeyPatch
+) -> None:
     host = boot(GRUB)
 
     def broken() -> None:
@@ -1108,7 +1110,7 @@ def test_a_tool_that_breaks_off_in_the_middle_leaves_the_old_entries(boot: Boot)
         host._path(f"{GRUB_CFG}.new").write_text("half")
         raise Interrupted("stopped by SIGTERM")
 
-    host._update_grub = broken  # type: ignore[method-assign]
+    monkeypatch.setattr(host, "_update_grub", broken)
     before = snapshot(host)
     with pytest.raises(Interrupted):
         run(host, "isolcpus=2")

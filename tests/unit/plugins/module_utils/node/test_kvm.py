@@ -948,16 +948,18 @@ def test_a_manifest_that_is_none_is_told_and_not_overwritten(node: Node, entry: 
     assert (host.read(MANIFEST) or "").strip() == text
 
 
-def test_a_membership_that_does_not_stay_fails_the_run_and_all_goes_back(node: Node) -> None:
+def test_a_membership_that_does_not_stay_fails_the_run_and_all_goes_back(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
     host = node()
     before = seen(host)
-    host._gpasswd = lambda *words: Completed(0, "", "")  # type: ignore[method-assign]
+    monkeypatch.setattr(host, "_gpasswd", lambda *words: Completed(0, "", ""))
     with pytest.raises(UnmetError, match="kvm/alice: 'member' was written and None read back"):
         run(host, device=device(None, "kvm", "0660"), users=["alice"])
     assert different(before, seen(host)) <= MADE_BY_US
 
 
-def test_a_signal_undoes_what_was_done(node: Node) -> None:
+def test_a_signal_undoes_what_was_done(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     host = node()
     before = seen(host)
     command = host._gpasswd
@@ -968,7 +970,7 @@ def test_a_signal_undoes_what_was_done(node: Node) -> None:
             raise Interrupted("stopped by SIGTERM")
         return Completed(0, "", "")
 
-    host._gpasswd = stopped  # type: ignore[method-assign]
+    monkeypatch.setattr(host, "_gpasswd", stopped)
     with pytest.raises(Interrupted) as caught:
         run(host, device=device(None, "kvm", "0660"), users=["alice"])
     assert caught.value.details["not_undone"] == []

@@ -880,7 +880,6 @@ def test_processes_of_a_name_may_come_and_go_meanwhile(machine: Make) -> None:
 
 def test_a_process_that_ended_before_its_turn_is_told(machine: Make) -> None:
     host = machine()
-    Prlimit.set  # noqa: B018 - the real one
     with pytest.raises(HostError, match="the process that started at tick 1 has ended"):
         FakePrlimit(host).set(900, 1, "nofile", Limit(1, 1))
     assert limits_of(host, 900)["nofile"] == Limit(1024, 524288)
