@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 import pytest
@@ -25,6 +26,17 @@ def _no_skip(report: R) -> R:
             report.outcome = "failed"
             report.longrepr = f"skipped under REQUIRE_ALL=1: {reason}"
     return report
+
+
+@pytest.fixture(scope="session")
+def whole_memory() -> Iterator[None]:
+    """The machine's memory is for one run alone: emulated machines, or tests that ask for more than there is. Waits for it."""
+    lock = os.open("/sys/kernel", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 @pytest.hookimpl(wrapper=True)

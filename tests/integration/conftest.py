@@ -115,6 +115,11 @@ def snapshot() -> dict[str, Any]:
     return {**{str(path): value for path, value in _attributes().items()}, **files_of_ours()}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs the whole memory comes last: emulated machines may run beside all the others."""
+    items.sort(key=lambda item: isinstance(item, pytest.Function) and "whole_memory" in item.fixturenames)
+
+
 @pytest.fixture
 def alone() -> Iterator[None]:
     """No other test run changes the settings of this machine's kernel meanwhile, or compares them."""

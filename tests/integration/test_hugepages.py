@@ -174,6 +174,7 @@ def test_with_consent_pages_in_use_become_surplus_and_go_once_they_are_free(modu
     module("hugepages", {"state": "absent", "pools": [{"size": "2M"}]})
 
 
+@pytest.mark.usefixtures("whole_memory")
 def test_a_real_shortfall_is_explained_and_undone(module: Module) -> None:
     options = too_many_gigabytes()
     before = settled()
@@ -191,6 +192,7 @@ def test_a_real_shortfall_is_explained_and_undone(module: Module) -> None:
     assert settled() == before
 
 
+@pytest.mark.usefixtures("whole_memory")
 def test_a_tolerated_shortfall_keeps_what_there_is_and_is_no_change_again(module: Module) -> None:
     options = {**too_many_gigabytes(), "on_shortfall": "warn"}
     # The pool is to stay small enough that the machine can go on: the kernel gives whole GiB only.

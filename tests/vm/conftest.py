@@ -21,7 +21,7 @@ Module = Callable[..., Ran]
 
 
 @pytest.fixture(scope="session")
-def vms() -> Iterator[Slot]:
+def vms(whole_memory: None) -> Iterator[Slot]:
     """Consent to emulate machines: ``Vm(vms, "name")`` is a new one, to be started. Each takes 4 GiB of memory at most."""
     if os.geteuid() != 0:
         pytest.skip("the image of a machine is made by root")

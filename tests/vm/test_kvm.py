@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ansible_collections.bulwark.node.tests.hosts.remote import Remote
 
 FILES = (
@@ -35,7 +37,11 @@ def kvm(vm: Remote[Any], options: dict[str, Any], check: bool = False) -> dict[s
     inventory.write_text(f"{vm.inventory()}\n")
     ansible = [str(Path(sys.executable).parent / "ansible"), vm.name, "-i", str(inventory)]
     ansible += ["-m", "bulwark.node.kvm", "-a", json.dumps(options), *(["--check"] if check else [])]
-    done = subprocess.run(ansible, capture_output=True, text=True, timeout=300, check=False)
+    try:
+        done = subprocess.run(ansible, capture_output=True, text=True, timeout=300, check=False)
+    except subprocess.TimeoutExpired:
+        processes = vm.run("ps", "-eo", "pid,ppid,stat,wchan:32,etimes,args").stdout
+        pytest.fail(f"the module did not end:\n{processes}\n{vm.run('dmesg').stdout[-5000:]}")
     assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
     answer: dict[str, Any] = json.JSONDecoder().raw_decode(done.stdout.partition(" => ")[2])[0]
     return answer

@@ -97,6 +97,10 @@ def _end(child: int) -> int | None:
 def _child(kvm: int, writer: int, x86: bool) -> None:
     """Try each step and say so; never returns."""
     try:
+        # Where the kernel holds on to us, the connection must not wait for our end.
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in {0, 1, 2} - {kvm, writer}:
+            os.dup2(nowhere, stream)
         # Our parent may be ended before it can end us.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(int(SECONDS) + 1)
