@@ -19,6 +19,7 @@ __all__ = [
     "Change",
     "Domain",
     "Params",
+    "Planned",
     "Result",
     "State",
     "Undos",
@@ -26,6 +27,7 @@ __all__ = [
     "Verdict",
     "converge",
     "other_value",
+    "planned",
     "unmet_error",
 ]
 
@@ -147,6 +149,9 @@ class Domain(Protocol, Generic[S, D]):
     def judge(self, before: S, after: S, left: Sequence[Change], desired: D) -> Verdict:
         """What to say of ``after``, where the changes in ``left`` are still wanted: pure."""
 
+    def settle(self, desired: D) -> None:
+        """Bring up to date what is recorded beside the machine's state, and is no change of it. The last step of a run."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -172,43 +177,66 @@ class Result:
         }
 
 
+@dataclass(frozen=True)
+class Planned(Generic[S, D]):
+    """What a domain has found, and would do about it. Nothing is written yet."""
+
+    domain: Domain[S, D]
+    desired: D
+    before: S
+    changes: Sequence[Change]
+
+    def predicted(self) -> S:
+        """The state that the changes lead to."""
+        return self.domain.predict(self.before, self.changes)
+
+    def foretold(self) -> Result:
+        """What the run would say."""
+        after = self.predicted()
+        left = self.domain.plan(after, self.desired)
+        return _result(self, after, left, self.domain.judge(self.before, after, left, self.desired))
+
+    def carried_out(self) -> Result:
+        """Make the changes, look again, and judge. On any error all is undone; the error carries ``undone`` and ``not_undone``."""
+        domain, desired, undos = self.domain, self.desired, Undos()
+        try:
+            for change in self.changes:
+                domain.apply(change, desired, undos)
+            after = domain.observe(desired) if self.changes else self.before
+            left = domain.plan(after, desired)
+            verdict = domain.judge(self.before, after, left, desired)
+            if verdict.failed:
+                raise unmet_error(verdict.unmet)
+            domain.settle(desired)
+            return _result(self, after, left, verdict)
+        except BaseException as error:
+            _roll_back(error, undos)
+            raise
+
+
+def planned(domain: Domain[S, D], params: Params) -> Planned[S, D]:
+    """Observe and plan. Raises where the options are wrong, or this machine forbids what they ask for."""
+    desired = domain.desired(params)
+    before = domain.observe(desired)
+    domain.check(before, desired)
+    return Planned(domain, desired, before, domain.plan(before, desired))
+
+
 def converge(domain: Domain[S, D], params: Params, check: bool) -> Result:
     """Bring the machine to the state that ``params`` ask for, or with ``check`` say what that would do.
 
     *Changed* means that the plan is another one afterwards: a page that the kernel refuses twice is no change the second
-    time. On any error the undos run in reverse; the error raised then carries ``undone`` and ``not_undone``.
+    time.
     """
-    desired = domain.desired(params)
-    before = domain.observe(desired)
-    domain.check(before, desired)
-    changes = domain.plan(before, desired)
-    if check:
-        after = domain.predict(before, changes)
-        left = domain.plan(after, desired)
-        return _result(before, after, changes, left, domain.judge(before, after, left, desired))
-    undos = Undos()
-    try:
-        for change in changes:
-            domain.apply(change, desired, undos)
-        after = domain.observe(desired) if changes else before
-        left = domain.plan(after, desired)
-        verdict = domain.judge(before, after, left, desired)
-        if verdict.failed:
-            raise unmet_error(verdict.unmet)
-        # What is recorded beside the machine's state, and is no change of it.
-        settle = getattr(domain, "settle", None)
-        if settle is not None:
-            settle(desired)
-        return _result(before, after, changes, left, verdict)
-    except BaseException as error:
-        _roll_back(error, undos)
-        raise
+    plan = planned(domain, params)
+    return plan.foretold() if check else plan.carried_out()
 
 
-def _result(before: State, after: State, changes: Sequence[Change], left: Sequence[Change], verdict: Verdict) -> Result:
-    old, new = before.facts(), after.facts()
-    changed = list(changes) != list(left)
-    return Result(changed, old, new, tuple(changes), verdict, _diff(before, after, old, new) if changed else ())
+def _result(plan: Planned[Any, Any], after: State, left: Sequence[Change], verdict: Verdict) -> Result:
+    old, new = plan.before.facts(), after.facts()
+    changed = list(plan.changes) != list(left)
+    diff = _diff(plan.before, after, old, new) if changed else ()
+    return Result(changed, old, new, tuple(plan.changes), verdict, diff)
 
 
 def _diff(before: State, after: State, old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:

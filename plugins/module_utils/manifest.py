@@ -13,6 +13,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Change, Undos
@@ -29,7 +30,9 @@ SHEBANG = "#!/bin/sh\n"
 FOLDER = "/var/lib/bulwark"
 MANIFEST = f"{FOLDER}/manifest.json"
 _SCHEMA = 1
-_KINDS = ("files", "links", "kernel", "devices", "members", "limits")
+_KINDS = ("files", "links", "folders", "mounts", "kernel", "devices", "members", "limits")
+# Of these there may have been nothing before.
+_MAY_BE_NEW = ("files", "links", "folders", "mounts", "members")
 
 
 def is_ours(text: str | None) -> bool:
@@ -47,7 +50,8 @@ class Manifest:
     def entries(self) -> dict[str, dict[str, dict[str, Any]]]:
         """{kind: {path: {before, by}}}, of ``devices`` with after and boot. Raises HostError where the manifest is not one: it is never overwritten blindly.
 
-        ``devices`` are mode and owner of nodes below /dev, ``members`` those of groups, ``limits`` those of live processes.
+        ``folders`` are those that we made, ``mounts`` file systems that we mounted, ``devices`` mode and owner of nodes below
+        /dev, ``members`` those of groups, ``limits`` those of live processes.
         """
         text = self._host.read(MANIFEST)
         if text is None:
@@ -125,6 +129,8 @@ class Manifest:
             lambda: put(old),
             undos,
         )
+        if text is None:
+            self._remove_folders_of(path, undos)
 
     def link(self, path: str, target: str | None, undos: Undos) -> None:
         """Make a symlink, or remove it with None. Raises HostError where something else is at the path: it stays."""
@@ -139,6 +145,8 @@ class Manifest:
         if target is not None:
             self._make_folder_of(path, undos)
         self.change("links", [path], self._host.link_target, lambda: put(target), lambda: put(old), undos)
+        if target is None:
+            self._remove_folders_of(path, undos)
 
     def kernel(self, path: str, value: str, undos: Undos) -> None:
         """Give one kernel attribute a value."""
@@ -152,28 +160,45 @@ class Manifest:
             undos,
         )
 
+    def foretold(self, changes: Sequence[Change]) -> bytes | None:
+        """The manifest's text once these files and attributes are changed; None where there will be none."""
+        entries = self.entries()
+        for change in changes:
+            kind = {"file": "files", "edit": "files", "attribute": "kernel"}.get(change.kind)
+            if kind and change.target not in entries[kind]:
+                before = self._file(change.target) if kind == "files" else change.before
+                entries[kind][change.target] = {"before": before, "by": self._by}
+        return _render(entries)
+
     def forget(self, kind: str, names: Collection[str]) -> None:
         """Drop entries of what can no longer be given back, such as limits of processes that have ended."""
         entries = self.entries()
         self._write({**entries, kind: {name: entry for name, entry in entries[kind].items() if name not in names}})
 
-    def settle(self) -> None:
+    def settle(self, mounted: Callable[[str], Any] | None = None) -> None:
         """At the end of ``state: absent``, drop our entries of what is as it was: a run that was killed before its write left them.
 
-        Of devices and members none is left: what was not given back by now is another's.
+        Of devices and members none is left: what was not given back by now is another's, and so are folders in which nothing is
+        ours any more. ``mounted`` reads a mount, where the domain makes some.
         """
         read: Mapping[str, Callable[[str], Any]] = {
             "files": self._file,
             "links": self._host.link_target,
+            "mounts": mounted or (lambda dummy: ""),
             "kernel": self.attribute,
         }
 
         def stays(kind: str, path: str, entry: Mapping[str, Any]) -> bool:
+            if kind == "folders":
+                return self._host.exists(path) and any(below.startswith(f"{path}/") for below in inside)
             if entry["by"] != self._by or kind == "limits":
                 return True
             return kind in read and read[kind](path) != entry["before"]
 
         entries = self.entries()
+        inside = [*entries["files"], *entries["links"]]
+        for folder in sorted(entries["folders"], reverse=True):
+            self._host.remove_folder(folder)
         kept = {
             kind: {path: entry for path, entry in of_kind.items() if stays(kind, path, entry)}
             for kind, of_kind in entries.items()
@@ -200,8 +225,8 @@ class Manifest:
         kind: str,
         paths: Sequence[str],
         read: Callable[[str], Any],
-        write: Callable[[], None],
-        undo: Callable[[], None],
+        write: Callable[[], object],
+        undo: Callable[[], object],
         undos: Undos,
         more: Mapping[str, str] | None = None,
     ) -> None:
@@ -242,8 +267,13 @@ class Manifest:
         settle()
 
     def _is_ours(self, kind: str, path: str) -> bool:
-        """Whether a file, or the one that a link leads to, is our own: so it is found where the manifest was lost."""
-        return kind in ("files", "links") and self._host.is_file(path) and is_ours(self._host.read(path))
+        """Whether a file, or the one that a link leads to, is our own: so it is found where the manifest was lost.
+
+        A mount is: over another's nothing is mounted.
+        """
+        return kind == "mounts" or (
+            kind in ("files", "links") and self._host.is_file(path) and is_ours(self._host.read(path))
+        )
 
     def _make_folder_of(self, path: str, undos: Undos) -> None:
         folder = path.rpartition("/")[0]
@@ -251,9 +281,23 @@ class Manifest:
         while folder and not self._host.exists(folder):
             missing.append(folder)
             folder = folder.rpartition("/")[0]
-        if missing:
-            undos.push(missing[0], lambda: _remove_folders(self._host, missing))
-            self._host.make_folder(missing[0])
+        for folder in reversed(missing):
+            self._change_folder(folder, True, undos)
+
+    def _remove_folders_of(self, path: str, undos: Undos) -> None:
+        """Remove the folders above that we made, as far as nothing else is in them."""
+        folder = path.rpartition("/")[0]
+        while folder in self.entries()["folders"] and self._host.exists(folder) and not self._host.names(folder):
+            self._change_folder(folder, False, undos)
+            folder = folder.rpartition("/")[0]
+
+    def _change_folder(self, folder: str, there: bool, undos: Undos) -> None:
+        make, remove = partial(self._host.make_folder, folder), partial(self._host.remove_folder, folder)
+        write, undo = (make, remove) if there else (remove, make)
+        self.change("folders", [folder], self._folder, write, undo, undos)
+
+    def _folder(self, path: str) -> str | None:
+        return "" if self._host.exists(path) else None
 
     def _write(self, entries: Mapping[str, Mapping[str, Any]]) -> None:
         new = _render(entries)
@@ -277,7 +321,7 @@ def _render(entries: Mapping[str, Mapping[str, Any]]) -> bytes | None:
 def _is_before(kind: str, before: Any) -> bool:
     """Whether an entry holds what its kind does: a file {text, mode, uid, gid}, else text; null but where there is always one."""
     if before is None:
-        return kind in ("files", "links", "members")
+        return kind in _MAY_BE_NEW
     if kind != "files":
         return isinstance(before, str)
     return (
@@ -285,8 +329,3 @@ def _is_before(kind: str, before: Any) -> bool:
         and re.fullmatch(r"[0-7]{4}", before["mode"]) is not None
         and all(isinstance(before[name], int) for name in ("uid", "gid"))
     )
-
-
-def _remove_folders(host: Host, deepest_first: Sequence[str]) -> None:
-    for folder in deepest_first:
-        host.remove_folder(folder)

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Any, Callable
 
@@ -16,7 +17,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.converge import Domai
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, Interrupted
 from ansible_collections.bulwark.node.plugins.module_utils.host import Completed, Host, Runner
 
-__all__ = ["command_runner", "fail", "run"]
+__all__ = ["command_runner", "fail", "guarded", "run", "told"]
 
 _LOCK = "/run/bulwark.lock"
 _LOCK_SECONDS = 60
@@ -28,15 +29,8 @@ def run(module: AnsibleModule, domain: Callable[[Host], Domain[Any, Any]]) -> No
     host = Host(run=command_runner(module))
     instance = domain(host)
     try:
-        # A cut connection or a cancelled job must leave the machine as it was, not half changed.
-        _handle_signals(_interrupt)
-        if module.check_mode:
-            result = converge(instance, module.params, check=True)
-        else:
-            with host.locked(_LOCK, _LOCK_SECONDS):
-                result = converge(instance, module.params, check=False)
-                # It is done: from here on a signal has nothing to undo, and must not cost the result.
-                _handle_signals(signal.SIG_IGN)
+        with guarded(host, module.check_mode):
+            result = converge(instance, module.params, module.check_mode)
     except BulwarkError as error:
         fail(module, instance.name, error)
     for warning in result.verdict.warnings:
@@ -44,15 +38,33 @@ def run(module: AnsibleModule, domain: Callable[[Host], Domain[Any, Any]]) -> No
     module.exit_json(diff=list(result.diff), **result.as_dict())
 
 
+@contextlib.contextmanager
+def guarded(host: Host, check: bool) -> Iterator[None]:
+    """Alone on this node, unless it is a mere check, and by a signal interrupted, not ended.
+
+    A cut connection or a cancelled job must leave the machine as it was, not half changed. Raises HostError, Interrupted.
+    """
+    _handle_signals(_interrupt)
+    with contextlib.nullcontext() if check else host.locked(_LOCK, _LOCK_SECONDS):
+        yield
+        # It is done: from here on a signal has nothing to undo, and must not cost the result.
+        _handle_signals(signal.SIG_IGN)
+
+
 def fail(module: AnsibleModule, name: str, error: BulwarkError) -> None:
     """Fail the module with an error of ours: its text, its data, and what could not be undone."""
     details: Mapping[str, Any] = error.details
-    message = f"{name}: {error}"
-    for item in details.get("not_undone", ()):
+    module.fail_json(msg=f"{name}: {told(error)}", changed=bool(details.get("not_undone")), **details)
+
+
+def told(error: BulwarkError) -> str:
+    """The text of an error, with what could not be undone."""
+    message = str(error)
+    for item in error.details.get("not_undone", ()):
         # An error of the host names its path itself.
         what = "" if item["reason"].startswith(item["what"]) else f"{item['what']}: "
         message += f" NOT UNDONE: {what}{item['reason']}."
-    module.fail_json(msg=message, changed=bool(details.get("not_undone")), **details)
+    return message
 
 
 def command_runner(module: AnsibleModule) -> Runner:

@@ -108,8 +108,9 @@ options:
   state:
     description:
       - V(present) sets the pools.
-      - V(absent) empties them, and removes what this module persisted of them. Without O(pools) these are all that it persisted, and
-        those that it otherwise set since the boot.
+      - V(absent) empties the named pools, and removes what this module persisted of them.
+      - V(absent) without O(pools) gives all pools that it persisted, or set since the boot, the pages from before it, and removes all that
+        it persisted and mounted.
     type: str
     choices:
       - present

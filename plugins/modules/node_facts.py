@@ -32,7 +32,7 @@ options:
       - The subsets to gather. Their names are V(host), V(hugepages), V(transparent_hugepages), V(kernel_args), V(kvm), V(pci), V(intercept), V(links),
         V(bridges), V(routes), V(conntrack), V(sysctls), V(time_sync), V(kubelet),
         V(runtime), V(image_fs), V(rlimits), V(memory),
-        V(reboot), V(oom) and V(cgroups).
+        V(reboot), V(oom), V(cgroups) and V(managed).
       - V(all) means all of them, and a leading V(!) leaves one out. Exclusions alone mean all the others.
       - When this module is run by C(gather_facts), set it by C(module_defaults). The play's own C(gather_subset) does not reach it.
     type: list
@@ -1659,6 +1659,34 @@ ansible_facts:
               sample: true
             reason:
               description: What could not be told, and why.
+              type: str
+              sample: null
+        managed:
+          description: What this collection wrote on the machine and has not given back.
+          returned: when asked for
+          type: dict
+          contains:
+            objects:
+              description: The entries of C(/var/lib/bulwark/manifest.json). V(null) where it cannot be read.
+              type: list
+              elements: dict
+              contains:
+                kind:
+                  description:
+                    - V(files), V(links), V(folders), V(mounts), V(kernel) (attributes, and MTUs of links), V(devices), V(members)
+                      (of groups) or V(limits) (of live processes).
+                  type: str
+                  sample: files
+                object:
+                  description: Its path or name.
+                  type: str
+                  sample: /etc/tmpfiles.d/10-bulwark-hugepages.conf
+                by:
+                  description: The module that wrote it first.
+                  type: str
+                  sample: hugepages
+            reason:
+              description: Why the manifest cannot be read.
               type: str
               sample: null
 """

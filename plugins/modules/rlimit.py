@@ -124,6 +124,12 @@ options:
       - In C(95-bulwark-rlimit.conf) in the drop-in folder of each.
     type: list
     elements: str
+  skip_missing_units:
+    description:
+      - Whether units that are not there, or are masked, are left out. Without it they are refused.
+      - For machines of one group that do not all have the same, such as one of several container runtimes.
+    type: bool
+    default: false
   processes:
     description:
       - Live processes, whose limits are set at once and last as long as they do. To name them is the consent.

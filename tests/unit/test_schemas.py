@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.converge import Chang
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manifest
 from ansible_collections.bulwark.node.plugins.module_utils.node import bridge_pins, icmp_probe, subsets
-from ansible_collections.bulwark.node.plugins.plugin_utils import findings, report
+from ansible_collections.bulwark.node.plugins.plugin_utils import findings, outcomes, report
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import TREES, lay, load
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.test_icmp_probe import Path as FakePath
 
@@ -97,6 +97,35 @@ def test_the_documented_report_is_the_one_that_is_made() -> None:
     documented = example("report")
     results = {name: {"unreachable": True, "msg": host["reason"]} for name, host in documented["hosts"].items()}
     assert report.build(results, datetime.fromisoformat("2026-11-21T02:05:00+00:00")) == documented
+
+
+def test_outcomes_have_the_documented_keys() -> None:
+    documented = example("outcome")
+    assert documented["status"] in outcomes.STATUSES
+
+    def told(thp: str, *objects: str) -> dict[str, Any]:
+        managed = [{"kind": "files", "object": name, "by": "hugepages"} for name in objects]
+        page_faults = {"enabled": thp, "defrag": thp, "sizes": []}
+        pools = {"pools": [{}], "kubelet": {"running": True, "restart_needed": thp != "always", "reason": ""}}
+        facts = {"schema": 1, "transparent_hugepages": page_faults, "hugepages": pools}
+        return {"ansible_facts": {"bulwark": {**facts, "managed": {"objects": managed, "reason": None}}}}
+
+    part = {key: documented[key] for key in ("not_undone", "restart_required", "disruptive", "unmet")}
+    change = documented["domains"][0]["changes"][0]
+    result = {"warnings": ["text"], "domains": {"kvm": {**part, "changed": True, "changes": [change]}}}
+    made = {
+        undo: report.build(
+            {"a": told("madvise", "/y")},
+            datetime.now(timezone.utc),
+            outcomes.Run(before={"a": told("always", "/x", "/y")}, outcomes={"a": result}, undo=undo),
+        )
+        for undo in (False, True)
+    }
+    hardened, undone = (made[undo]["hosts"]["a"]["outcome"] for undo in (False, True))
+    assert shape({**hardened, **{key: documented[key] for key in ("remains", "given_back")}}) == shape(documented)
+    assert shape(undone["remains"]) == shape(documented["remains"])
+    assert shape(undone["given_back"]) == shape(documented["remains"])
+    assert set(made[True]["summary"]) == {*example("report")["summary"], "outcomes", "fixed", "worse"}
 
 
 def test_results_have_the_documented_keys() -> None:

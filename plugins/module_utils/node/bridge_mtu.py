@@ -248,7 +248,7 @@ class BridgeMtu:
             self._set(change, desired, undos)
         elif not self._armed:
             # Behind an armed timer nothing is persisted: that waits for the fresh connection.
-            bridge_mtu_persist.apply(self._host, self._manifest, change, undos)
+            bridge_mtu_persist.apply(self._manifest, change, undos)
 
     def judge(self, before: State, after: State, left: Sequence[Change], desired: Desired) -> Verdict:
         """An MTU that did not stay, an address or route that was lost, a probe that fails: all fail the run."""
@@ -275,6 +275,9 @@ class BridgeMtu:
             disruptive=tuple(bridge_mtu_verdict.disruptive(before.carriers, changed, pinning)),
             failed=bool(unmet),
         )
+
+    def settle(self, desired: Desired) -> None:
+        """Nothing: first MTUs that need not be kept are changes of their own, for an armed timer may bring them back."""
 
     # changes
 

@@ -253,20 +253,12 @@ def observe(host: Host, links: Sequence[Link]) -> Persisted:
     )
 
 
-def apply(host: Host, manifest: Manifest, change: Change, undos: Undos) -> None:
-    """Write or remove one file or link; the folder of a drop-in goes with its last file."""
+def apply(manifest: Manifest, change: Change, undos: Undos) -> None:
+    """Write or remove one file or link."""
     if change.kind == "link":
         manifest.link(change.target, change.after, undos)
         return
     manifest.file(change.target, change.after, undos, 0o755 if change.target == HOOK else 0o644)
-    if change.after is None and change.target.startswith(NETWORKS):
-        folder = change.target.rpartition("/")[0]
-
-        def make_folder() -> None:
-            host.make_folder(folder)
-
-        undos.push(folder, make_folder)
-        host.remove_folder(folder)
 
 
 def _lasts(goal: Goal) -> bool:

@@ -58,8 +58,8 @@ _FRUITLESS_ROUNDS = 2
 class State:
     """The kernel's side, and the persisted one. ``free_blocks``: per node, the free blocks of each order (buddyinfo).
 
-    ``unreturned`` are attributes that we set and that are not again as before us. ``tried``: our file is older than this
-    boot. ``lost``: it is ours, but the manifest does not know it. ``release``: of the kernel, (6, 12).
+    ``first`` holds what each attribute was before us, ``unreturned`` are those of them that are not so again. ``tried``: our
+    file is older than this boot. ``lost``: it is ours, but the manifest does not know it. ``release``: of the kernel, (6, 12).
     """
 
     kernel: Pools
@@ -68,6 +68,7 @@ class State:
     free_blocks: Mapping[int, tuple[int, ...]]
     failures: Mapping[str, int]
     reserve: Reserve
+    first: Mapping[str, int]
     unreturned: tuple[str, ...]
     tried: bool
     lost: bool
@@ -107,30 +108,37 @@ class Hugepages:
         kernel = hugetlb.observe(host)
         persisted = hugepages_persist.observe(host, kernel, has_systemd(host))
         total = sum(node.total for node in kernel.memory)
+        entries = self._manifest.entries()
+        first = {
+            path: int(entry["before"])
+            for path, entry in entries["kernel"].items()
+            if entry["by"] == self.name and re.fullmatch("[0-9]{1,15}", entry["before"], re.ASCII)
+        }
         booted, written = boot_time(host), host.changed_at(persisted.path)
         release = re.match(r"([0-9]{1,4})\.([0-9]{1,4})", host.read("/proc/sys/kernel/osrelease") or "")
         return State(
             kernel=kernel,
             persisted=persisted,
-            units=hugetlbfs.observe(host, [pool.size for pool in kernel.pools]),
+            units=hugetlbfs.observe(host, entries, [pool.size for pool in kernel.pools]),
             free_blocks=buddyinfo.free_blocks(host),
             failures=buddyinfo.failures(host),
             reserve=memory_guard.reserve(host, total)
             if desired.memory_reserve is None
             else Reserve(desired.memory_reserve, "memory_reserve"),
-            unreturned=tuple(self._unreturned()),
+            first=first,
+            unreturned=tuple(self._unreturned(first)),
             tried=booted is not None and written is not None and written < booted,
             lost=self._manifest.lost(persisted.path, persisted.text),
             release=tuple(int(part) for part in release.groups()) if release else (),
         )
 
-    def _unreturned(self) -> Iterator[str]:
+    def _unreturned(self, first: Mapping[str, int]) -> Iterator[str]:
         """A pool counts only where our note in /run says that it was changed since the boot."""
         noted = self._host.exists(hugetlb.CHANGED)
-        for path, entry in self._manifest.entries()["kernel"].items():
-            if entry["by"] == self.name and (noted or path.endswith("nr_overcommit_hugepages")):
+        for path, before in first.items():
+            if noted or path.endswith("nr_overcommit_hugepages"):
                 value = self._manifest.attribute(path)
-                if value and value != entry["before"]:
+                if value and value != str(before):
                     yield path
 
     def check(self, state: State, desired: Desired) -> None:
@@ -258,7 +266,7 @@ class Hugepages:
                     change.target, f"the kernel refuses {change.after} (EINVAL): {cause}", "EINVAL"
                 ) from error
         elif change.kind == "mount":
-            hugetlbfs.apply(self._host, change, undos)
+            hugetlbfs.apply(self._host, self._manifest, change, undos)
         elif change.kind == "link":
             self._manifest.link(change.target, change.after, undos)
         else:
@@ -357,9 +365,15 @@ class Hugepages:
                 yield f"with all {pool.overcommit} overcommitted pages of {format_size(pool.size)}, {excess.sum}"
 
     def settle(self, desired: Desired) -> None:
-        """Entries of what is as it was go with the rest."""
-        if not desired.present:
-            self._manifest.settle()
+        """Entries of what is as it was go with the rest, and with all of ours those of pools that a boot has made anew."""
+        if desired.present:
+            return
+        self._manifest.settle(lambda path: hugetlbfs.mounted_at(self._host, path))
+        if desired.pools is None:
+            state = self.observe(desired)
+            old = [path for path in state.first if path not in state.unreturned]
+            if old:
+                self._manifest.forget("kernel", old)
 
     def judge(self, before: State, after: State, left: Sequence[Change], desired: Desired) -> Verdict:
         """Shortfalls as ``on_shortfall`` says; anything else that is left fails the run."""
@@ -397,22 +411,40 @@ class Hugepages:
 
 
 def _targets(state: State, desired: Desired) -> tuple[Wanted, ...]:
-    """The pools that are named, or with ``state: absent`` alone what our file persists and what we set otherwise."""
+    """The pools that are named, or with ``state: absent`` alone what our file persists and what we set otherwise, as before us."""
     if desired.pools is not None:
         return desired.pools
     found: dict[tuple[int, int | None], Wanted] = {}
+
     for key in (*state.persisted.settings, *state.unreturned):
         name = hugepages_persist.parse_key(state.kernel, key)
-        if name:
-            old = found.get(name, Wanted("pools", *name, None, None))
-            overcommit = key.endswith("nr_overcommit_hugepages")
-            found[name] = replace(old, overcommit=0) if overcommit else replace(old, count=0)
+        if name is None:
+            continue
+        if key.endswith("nr_overcommit_hugepages"):
+            before = state.first.get(f"{hugetlb.attribute_folder(name[0], None)}/nr_overcommit_hugepages", 0)
+            found[name] = replace(found.get(name, Wanted("pools", *name, None, None)), overcommit=before)
+            continue
+        for part, before in _first_counts(state, *name).items():
+            found[part] = replace(found.get(part, Wanted("pools", *part, None, None)), count=before)
     # A pool that is emptied as a whole has no nodes left to name.
     whole = {wanted.size for wanted in found.values() if wanted.node is None and wanted.count is not None}
     return tuple(wanted for wanted in found.values() if wanted.node is None or wanted.size not in whole)
 
 
+def _first_counts(state: State, size: int, node: int | None) -> dict[tuple[int, int | None], int]:
+    """The pages from before us, node by node where these are known; none where nothing is."""
+    known = {
+        name: before
+        for path, before in state.first.items()
+        if path.endswith("/nr_hugepages") and (name := hugepages_persist.parse_key(state.kernel, path))
+        if name[0] == size and node in (None, name[1])
+    }
+    return known or {(size, node): 0}
+
+
 def _settings(state: State, desired: Desired) -> dict[str, str]:
+    if desired.pools is None and not desired.present:
+        return {}
     return hugepages_persist.settings(state.kernel, state.persisted, _targets(state, desired), desired.present)
 
 
@@ -502,9 +534,10 @@ def _mounts(state: State, desired: Desired) -> tuple[dict[int, bool], dict[int, 
     if not state.systemd:
         return {}, {}
     targets = [wanted for wanted in _targets(state, desired) if _exists(state.kernel, wanted)]
+    left = set() if desired.present or desired.pools is not None else state.units.ours()
     wanted_sizes = {
         size: desired.present
-        for size in {wanted.size for wanted in targets if wanted.count or not desired.present}
+        for size in {wanted.size for wanted in targets if wanted.count or not desired.present} | left
         if size != state.kernel.default_size
     }
     # A pod's volume comes and goes with it.

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Change, Undos
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER
+from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER, Manifest, is_ours
 from ansible_collections.bulwark.node.plugins.module_utils.node import hugetlb
 from ansible_collections.bulwark.node.plugins.module_utils.node.mounts import mounts
 from ansible_collections.bulwark.node.plugins.module_utils.units import format_size, parse_size
 
-__all__ = ["Units", "apply", "observe"]
+__all__ = ["Units", "apply", "mounted_at", "observe"]
 
 _UNITS = "/etc/systemd/system"
 _HEADER = HEADER + ".\n"
@@ -45,14 +46,22 @@ WantedBy=sysinit.target
 
 @dataclass(frozen=True)
 class Units:
-    """The mount units that we may write, by size in bytes: their texts, and the links that enable them."""
+    """The mount units that we may write, by size in bytes: their texts, and the links that enable them.
+
+    ``recorded`` are the sizes of which the manifest knows a mount or a link.
+    """
 
     texts: Mapping[int, str | None]
     links: Mapping[int, str | None]
+    recorded: frozenset[int] = frozenset()
 
     def files(self) -> dict[str, str | None]:
         """The units' texts by path."""
         return {_unit(size): text for size, text in self.texts.items()}
+
+    def ours(self) -> set[int]:
+        """The sizes of which something is ours."""
+        return {size for size, text in self.texts.items() if size in self.recorded or is_ours(text)}
 
     def plan(self, wanted: Mapping[int, bool], mounted: Mapping[int, list[str]]) -> list[Change]:
         """For each size: is it to be mounted, and where it is mounted now."""
@@ -76,7 +85,7 @@ class Units:
         path, old = _path(size), self.texts[size]
         changes = [] if mounted else [Change("mount", path, None, format_size(size))]
         # Somebody else's mount, or a unit of that name that is not ours, serves as well.
-        if mounted in ([], [path]) and (old is None or old.startswith(_HEADER)):
+        if mounted in ([], [path]) and (old is None or is_ours(old)):
             text = _HEADER + _UNIT.format(
                 size=format_size(size), folder=hugetlb.attribute_folder(size, None), path=path, options=_options(size)
             )
@@ -87,33 +96,52 @@ class Units:
         return changes
 
     def _absent(self, size: int, mounted: list[str]) -> list[Change]:
-        old = self.texts[size]
-        if old is None or not old.startswith(_HEADER):
+        old, link = self.texts[size], self.links[size]
+        if size not in self.ours():
             return []
         changes = [Change("mount", _path(size), format_size(size), None)] if _path(size) in mounted else []
-        if self.links[size] is not None:
-            changes.append(Change("link", _link(size), self.links[size], None))
-        return [*changes, Change("file", _unit(size), old, None)]
+        # A unit that is another's by now keeps its link.
+        if link is not None and (old is None or is_ours(old)):
+            changes.append(Change("link", _link(size), link, None))
+        return [*changes, Change("file", _unit(size), old, None)] if is_ours(old) else changes
 
 
-def observe(host: Host, sizes: Iterable[int]) -> Units:
-    """The units that are there now."""
+def observe(host: Host, entries: Mapping[str, Mapping[str, Any]], sizes: Iterable[int]) -> Units:
+    """The units that are there now; ``entries`` are the manifest's."""
     known = list(sizes)
     return Units(
-        {size: host.read(_unit(size)) for size in known}, {size: host.link_target(_link(size)) for size in known}
+        texts={size: host.read(_unit(size)) for size in known},
+        links={size: host.link_target(_link(size)) for size in known},
+        recorded=frozenset(
+            size for size in known if _path(size) in entries["mounts"] or _link(size) in entries["links"]
+        ),
     )
 
 
-def apply(host: Host, change: Change, undos: Undos) -> None:
+def mounted_at(host: Host, path: str) -> str | None:
+    """What the manifest calls a mount at a path; None where there is none."""
+    return "" if any(mount.path == path for mount in mounts(host)) else None
+
+
+def apply(host: Host, manifest: Manifest, change: Change, undos: Undos) -> None:
     """Mount or unmount one hugetlbfs."""
     path, size = change.target, parse_size(change.after or change.before)
     kept = change.before is None and host.exists(path)
-    undos.push(path, lambda: _set_mounted(host, path, size, change.before is not None, keep_folder=kept))
-    _set_mounted(host, path, size, change.after is not None)
+    if change.before is None and not kept:
+        # Made for a mount that then fails, it would stay.
+        undos.push(path, lambda: _remove_folder(host, path))
+    manifest.change(
+        "mounts",
+        [path],
+        read=lambda where: mounted_at(host, where),
+        write=lambda: _set_mounted(host, path, size, change.after is not None),
+        undo=lambda: _set_mounted(host, path, size, change.before is not None, keep_folder=kept),
+        undos=undos,
+    )
 
 
 def _set_mounted(host: Host, path: str, size: int, mounted: bool, keep_folder: bool = False) -> None:
-    is_mounted = any(mount.path == path for mount in mounts(host))
+    is_mounted = mounted_at(host, path) is not None
     if mounted and not is_mounted:
         host.make_folder(path)
         host.run(["mount", "-t", "hugetlbfs", "-o", _options(size), "hugetlbfs", path])
@@ -127,6 +155,10 @@ def _set_mounted(host: Host, path: str, size: int, mounted: bool, keep_folder: b
             raise
     if not mounted and not keep_folder:
         host.remove_folder(path)
+
+
+def _remove_folder(host: Host, path: str) -> None:
+    host.remove_folder(path)
 
 
 def _name(size: int) -> str:

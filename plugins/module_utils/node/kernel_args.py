@@ -183,6 +183,11 @@ class KernelArgs:
             failed=bool(unmet),
         )
 
+    def settle(self, desired: Desired) -> None:
+        """Entries of what is as it was go with the rest."""
+        if not desired.present:
+            self._manifest.settle()
+
 
 # what to say
 

@@ -122,7 +122,8 @@ class Rlimit:
         }
         booted = has_systemd(host)
         files, (manager, units) = rlimit_pam.ours(host), rlimit_systemd.ours(host)
-        if desired.present and not booted and (desired.manager or desired.units):
+        asked = self._units(desired, booted)
+        if desired.present and not booted and (desired.manager or asked):
             raise BulwarkError(
                 f"{'systemd_manager' if desired.manager else 'systemd_units'}: systemd is not the service manager here"
             )
@@ -130,7 +131,7 @@ class Rlimit:
         targets = rlimit_systemd.observe(
             host,
             manager if desired.everything else desired.manager,
-            units if desired.everything else desired.units,
+            units if desired.everything else asked,
             booted,
         )
         known = rlimit_processes.known(host, mine["limits"])
@@ -157,11 +158,19 @@ class Rlimit:
             everything=desired.everything,
         )
 
+    def _units(self, desired: Desired, booted: bool) -> Sequence[str]:
+        """The units that are meant: of those that may be missing the ones that are there."""
+        if not desired.skip_missing or not desired.present:
+            return desired.units
+        return [unit for unit in desired.units if booted and not rlimit_systemd.expected_of(self._host, unit)]
+
     def check(self, state: State, desired: Desired) -> None:
         """Each target can be set, nobody wins over us there, and no ceiling is in the way."""
         if desired.present:
-            for index, unit in enumerate(desired.units):
-                rlimit_systemd.refuse_unit(self._host, f"systemd_units[{index}]", unit)
+            for index, unit in enumerate(() if desired.skip_missing else desired.units):
+                expected = rlimit_systemd.expected_of(self._host, unit)
+                if expected:
+                    raise OptionError(f"systemd_units[{index}]", unit, expected)
             if desired.pam and state.logins:
                 lines = rlimit_pam.values(desired.limits, state.logins, desired.pam.domain)
                 state.logins.check(desired.pam, lines)
@@ -264,16 +273,11 @@ class Rlimit:
             self._manifest.settle()
 
     def _apply_file(self, change: Change, desired: Desired, undos: Undos) -> None:
-        folder = change.target.rpartition("/")[0]
-        is_systemd = folder.startswith("/etc/systemd/")
-        if is_systemd and desired.daemon_reload and not self._armed:
+        if change.target.startswith("/etc/systemd/") and desired.daemon_reload and not self._armed:
             self._armed = True
             # Before the files: it is undone after them.
             undos.push(_SYSTEMD, self._bring_systemd_back)
         self._manifest.file(change.target, change.after, undos)
-        if is_systemd and change.after is None:
-            undos.push(folder, lambda: _make_folder(self._host, folder))
-            self._host.remove_folder(folder)
 
     def _bring_systemd_back(self) -> None:
         """Have systemd read the files that are back, and run with them what was restarted."""
@@ -310,11 +314,6 @@ class Rlimit:
 
     def _lives(self, pid: int, ticks: int) -> bool:
         return rlimit_processes.lives(self._host, pid, ticks)
-
-
-def _make_folder(host: Host, folder: str) -> None:
-    if not host.exists(folder):
-        host.make_folder(folder)
 
 
 def _file(path: str, old: str | None, new: str | None) -> list[Change]:

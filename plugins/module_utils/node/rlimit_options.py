@@ -38,6 +38,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "raise_ceilings": {"type": "bool", "default": False},
     "daemon_reload": {"type": "bool", "default": False},
     "restart": {"type": "bool", "default": False},
+    "skip_missing_units": {"type": "bool", "default": False},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 
@@ -95,6 +96,7 @@ class Desired:
     raise_ceilings: bool
     daemon_reload: bool
     restart: bool
+    skip_missing: bool
     present: bool
     everything: bool
 
@@ -102,6 +104,15 @@ class Desired:
     def names(self) -> frozenset[str]:
         """The limits that are meant."""
         return frozenset(self.limits) or frozenset(LIMITS)
+
+    def settings(self) -> dict[tuple[str, str], Limit | None]:
+        """{(target, limit): the value, None to take it away}."""
+        targets = [*self.units, *(["the manager"] if self.manager else [])]
+        if self.pam:
+            targets.append(f"{self.pam.domain} in {self.pam.file}")
+        targets += [f"processes {entry.name or entry.unit or entry.pid}" for entry in self.processes]
+        wanted = self.limits if self.present else {}
+        return {(target, name): wanted.get(name) for target in targets for name in self.names}
 
 
 def desired(params: Params) -> Desired:
@@ -127,6 +138,7 @@ def desired(params: Params) -> Desired:
         raise_ceilings=params["raise_ceilings"],
         daemon_reload=params["daemon_reload"],
         restart=params["restart"],
+        skip_missing=params["skip_missing_units"],
         present=present,
         everything=not any(targets),
     )

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.bulwark.node.plugins.module_utils.errors import OptionError, OwnerError
+from ansible_collections.bulwark.node.plugins.module_utils.errors import OwnerError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER, is_ours
 from ansible_collections.bulwark.node.plugins.module_utils.node.rlimit_options import UNLIMITED
@@ -33,7 +33,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.node.unit_files impor
     manager_settings,
 )
 
-__all__ = ["Running", "Target", "observe", "ours", "paths", "refuse_unit"]
+__all__ = ["Running", "Target", "expected_of", "observe", "ours", "paths"]
 
 NAME = "95-bulwark-rlimit.conf"
 _MANAGER = f"/etc/systemd/system.conf.d/{NAME}"
@@ -226,17 +226,18 @@ def paths(manager: bool, units: Iterable[str]) -> list[str]:
     return [*([_MANAGER] if manager else []), *(f"{_UNITS}/{unit}.d/{NAME}" for unit in units)]
 
 
-def refuse_unit(host: Host, option: str, unit: str) -> None:
-    """Raise OptionError where the unit is not there, is masked, or is another one's second name."""
+def expected_of(host: Host, unit: str) -> str | None:
+    """What a unit would have to be that can have limits; None where it is: there, not masked, and no other one's second name."""
     fragment = UnitFiles(host).fragment(unit)
     if fragment is None:
-        raise OptionError(option, unit, "a unit of this machine: it has no file of that name")
+        return "a unit of this machine: it has no file of that name"
     if host.resolved(fragment) == "/dev/null":
-        raise OptionError(option, unit, f"a unit that is not masked, as {fragment} does")
+        return f"a unit that is not masked, as {fragment} does"
     target = (host.link_target(fragment) or "").rpartition("/")[2]
     name = fragment.rpartition("/")[2]
     if target and target != name and _section(target) == _section(name) and "@" not in name:
-        raise OptionError(option, unit, f"{target}, of which it is another name")
+        return f"{target}, of which it is another name"
+    return None
 
 
 def _target(

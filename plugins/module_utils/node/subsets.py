@@ -40,6 +40,7 @@ SUBSETS = (
     "reboot",
     "oom",
     "cgroups",
+    "managed",
 )
 
 
@@ -90,6 +91,8 @@ def _gatherer(name: str) -> Callable[[Host, Request], Any]:
         from ansible_collections.bulwark.node.plugins.module_utils.node.oom import facts
     elif name == "cgroups":
         from ansible_collections.bulwark.node.plugins.module_utils.node.cgroups import facts
+    elif name == "managed":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.managed import facts
     else:
         from ansible_collections.bulwark.node.plugins.module_utils.node.thp import facts
     return facts

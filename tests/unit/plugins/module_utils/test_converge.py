@@ -103,6 +103,9 @@ class Machine:
         )
         return Verdict(unmet, warnings=("w",), restart_required=({"unit": "u"},), failed=bool(unmet) and self.fails)
 
+    def settle(self, desired: Numbers) -> None:
+        self.log.append("settle")
+
 
 ZERO = {"a": 0, "b": 0, "c": 0, "d": 0}
 WANTED = {"a": 1, "b": 2, "c": 3}
@@ -118,7 +121,7 @@ def _raise(error: BaseException) -> Callable[[], None]:
 def test_a_run_observes_checks_applies_in_order_and_verifies() -> None:
     machine = Machine(dict(ZERO))
     result = converge(machine, WANTED, check=False)
-    assert machine.log == ["observe", "check", "apply a", "apply b", "apply c", "observe"]
+    assert machine.log == ["observe", "check", "apply a", "apply b", "apply c", "observe", "settle"]
     assert machine.numbers == {**ZERO, **WANTED}
     assert result.changed is True
     assert (result.before, result.after) == (ZERO, {**ZERO, **WANTED})
@@ -140,7 +143,7 @@ def test_a_second_run_is_unchanged_and_applies_nothing(check: bool) -> None:
     result = converge(machine, WANTED, check=check)
     assert (result.changed, result.changes, result.diff) == (False, (), ())
     assert result.before == result.after
-    assert machine.log == ["observe", "check"]
+    assert machine.log == (["observe", "check"] if check else ["observe", "check", "settle"])
 
 
 @pytest.mark.parametrize("check", [True, False])

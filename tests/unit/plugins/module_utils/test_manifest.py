@@ -66,11 +66,12 @@ CHANGES: dict[str, Change] = {
     "link": lambda manifest, undos: manifest.link(LINK, "../target", undos),
     "kernel": lambda manifest, undos: manifest.kernel(ATTRIBUTE, "defer!!", undos),
 }
+KINDS = ("files", "links", "folders", "mounts", "kernel", "devices", "members", "limits")
 changes = pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 
 
 def test_without_a_manifest_there_are_no_entries(manifest: Manifest) -> None:
-    assert manifest.entries() == {kind: {} for kind in ("files", "links", "kernel", "devices", "members", "limits")}
+    assert manifest.entries() == {kind: {} for kind in KINDS}
     assert manifest.entries()["kernel"].get(ATTRIBUTE) is None
 
 
@@ -79,10 +80,11 @@ def test_entries_say_what_was_there_before_and_who_changed_it(tree: Path, manife
     for change in CHANGES.values():
         change(manifest, undos)
     assert manifest.entries() == {
+        **{kind: {} for kind in KINDS},
         "files": {FILE: {"before": None, "by": "test"}},
         "links": {LINK: {"before": None, "by": "test"}},
+        "folders": {"/etc/x.d": {"before": None, "by": "test"}},
         "kernel": {ATTRIBUTE: {"before": "madvise", "by": "test"}},
-        **{kind: {} for kind in ("devices", "members", "limits")},
     }
     assert (tree / FILE[1:]).read_text() == "new\n"
     assert stat.S_IMODE((tree / FILE[1:]).stat().st_mode) == 0o644
@@ -341,6 +343,68 @@ def test_folders_made_for_a_file_go_with_it_unless_they_are_in_use(tree: Path, m
     assert os.listdir(tree / "etc/a") == ["other"]
 
 
+def test_folders_that_we_made_go_with_the_last_that_is_in_them(tree: Path, host: Host, manifest: Manifest) -> None:
+    (tree / "etc/theirs").mkdir()
+    before = _snapshot(tree)
+    other = Manifest(host, "other")
+    manifest.file("/etc/a/b/file", "x", Undos())
+    other.link("/etc/a/b/link", "file", Undos())
+    manifest.file("/etc/theirs/file", "x", Undos())
+    assert {path: entry["by"] for path, entry in manifest.entries()["folders"].items()} == {
+        "/etc/a": "test",
+        "/etc/a/b": "test",
+    }
+    manifest.file("/etc/a/b/file", None, Undos())
+    assert (tree / "etc/a/b").is_dir()
+    other.link("/etc/a/b/link", None, Undos())
+    manifest.file("/etc/theirs/file", None, Undos())
+    assert _snapshot(tree) == before
+
+
+def test_a_folder_that_another_filled_stays_and_so_does_its_entry(tree: Path, manifest: Manifest) -> None:
+    manifest.file("/etc/a/b/file", "x", Undos())
+    (tree / "etc/a/other").touch()
+    manifest.file("/etc/a/b/file", None, Undos())
+    assert os.listdir(tree / "etc/a") == ["other"]
+    assert list(manifest.entries()["folders"]) == ["/etc/a"]
+    # From now on it is theirs.
+    manifest.settle()
+    assert os.listdir(tree / "etc/a") == ["other"]
+    assert not (tree / MANIFEST[1:]).exists()
+
+
+def test_settling_removes_a_folder_that_a_killed_run_left_and_keeps_one_in_which_something_is_ours(
+    tree: Path, host: Host, manifest: Manifest
+) -> None:
+    manifest.file("/etc/a/b/file", "x", Undos())
+    manifest.file("/etc/c/d/file", "x", Undos())
+    (tree / "etc/c/d/file").unlink()
+    manifest.forget("files", ["/etc/c/d/file"])
+    Manifest(host, "other").settle()
+    assert not (tree / "etc/c").exists()
+    assert list(manifest.entries()["folders"]) == ["/etc/a", "/etc/a/b"]
+
+
+@pytest.mark.parametrize("step", ["rmdir", "unlink", "fsync", "rename"])
+def test_a_removal_that_fails_leaves_file_folder_and_entries(
+    tree: Path, manifest: Manifest, faulty: Faulty, step: str
+) -> None:
+    manifest.file("/etc/a/b/file", "x", Undos())
+    before = _snapshot(tree)
+    for number in range(1, 50):
+        proxy = faulty((step, number), errno.EIO)
+        undos = Undos()
+        failed = _code_of(lambda: manifest.file("/etc/a/b/file", None, undos))  # noqa: B023 - called at once
+        reached = proxy.count(step) >= number
+        assert failed == ("EIO" if reached else None)
+        proxy.faults.clear()
+        assert _failures(undos) == []
+        assert _snapshot(tree) == before, f"{step} number {number}"
+        if not reached:
+            return
+    pytest.fail("never came to the end")
+
+
 @pytest.mark.parametrize("text", ["new", None])
 @pytest.mark.parametrize("there", [True, False])
 def test_a_link_to_a_file_beside_it_stays_a_link(tree: Path, manifest: Manifest, text: str | None, there: bool) -> None:
@@ -496,6 +560,8 @@ def test_settling_drops_our_entries_of_what_is_as_before_and_no_others(host: Hos
     entries: dict[str, dict[str, Any]] = {
         "files": {"/etc/gone": {"before": None, "by": "test"}, "/sys/other": {"before": None, "by": "test"}},
         "links": {LINK: {"before": None, "by": "test"}},
+        "folders": {"/gone": {"before": None, "by": "test"}, "/sys": {"before": None, "by": "other"}},
+        "mounts": {"/dev/gone": {"before": None, "by": "test"}, "/dev/there": {"before": None, "by": "test"}},
         "kernel": {
             ATTRIBUTE: {"before": "madvise", "by": "test"},
             OTHER: {"before": "5", "by": "test"},
@@ -506,8 +572,11 @@ def test_settling_drops_our_entries_of_what_is_as_before_and_no_others(host: Hos
         "limits": {"b 1 2 nofile": {"before": "1:1", "by": "test"}},
     }
     host.replace(MANIFEST, json.dumps({"schema": 1, **entries}).encode())
-    manifest.settle()
+    mounted = {"/dev/there": "hugetlbfs"}
+    manifest.settle(mounted.get)
     assert manifest.entries() == {
+        "folders": {"/sys": {"before": None, "by": "other"}},
+        "mounts": {"/dev/there": {"before": None, "by": "test"}},
         "files": {"/sys/other": {"before": None, "by": "test"}},
         "links": {},
         "kernel": {key: entries["kernel"][key] for key in (OTHER, "/sys/theirs")},

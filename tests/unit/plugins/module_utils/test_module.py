@@ -91,6 +91,9 @@ class Domain:
         unmet = (Unmet("text", desired, after.text, "it is so", "Try again."),) if failed else ()
         return Verdict(unmet, warnings=("beware",), failed=failed)
 
+    def settle(self, desired):
+        pass
+
 
 def main():
     module = basic.AnsibleModule(

@@ -692,12 +692,44 @@ def test_absent_gives_back_what_the_manifest_alone_knows(machine: Machine) -> No
     assert not run(host, state="absent").changed
 
 
-def test_absent_leaves_pages_alone_that_came_after_a_boot(machine: Machine) -> None:
+@pytest.mark.parametrize("persist", [True, False])
+def test_absent_gives_back_the_counts_from_before_node_by_node(machine: Machine, persist: bool) -> None:
+    host = machine(NUMA)
+    host.set_max_huge_pages(2 * MIB, 300, 1)
+    host.flush()
+    before = snapshot(host, but=[CHANGED])
+    run(host, entry("2M", 700), persist=persist)
+    run(host, entry("2M", 280, 1), persist=persist, allow_surplus=True)
+    predicted = run(host, state="absent", check=True)
+    result = run(host, state="absent")
+    assert result.changes == predicted.changes
+    assert result.after == predicted.after
+    assert different(before, snapshot(host, but=[CHANGED])) <= {"/var", "/var/lib"}
+    assert not run(host, state="absent").changed
+
+
+def test_absent_leaves_pages_alone_that_came_after_a_boot_and_forgets_what_was_before(machine: Machine) -> None:
     host = machine(SYSTEMD)
+    host.set_max_huge_pages(2 * MIB, 32, None)
+    host.flush()
     run(host, entry("2M", 100), persist=False)
     host.remove(CHANGED)
     host.set_max_huge_pages(2 * MIB, 64, None)
     host.flush()
+    assert not run(host, state="absent").changed
+    assert not host.exists(MANIFEST)
+
+
+@pytest.mark.parametrize("lost", [[OURS], [UNIT], [UNIT, LINK], [OURS, UNIT, LINK]], ids=lambda lost: "+".join(lost))
+def test_absent_takes_back_mounts_whatever_was_removed_by_hand(machine: Machine, lost: list[str]) -> None:
+    host = machine(SYSTEMD)
+    before = snapshot(host, but=[CHANGED])
+    run(host, entry("1G", 2))
+    for path in lost:
+        host.remove(path)
+    assert run(host, state="absent").changed
+    assert host.commands[-1] == ["umount", "/dev/hugepages1G"]
+    assert different(before, snapshot(host, but=[CHANGED])) <= {"/var", "/var/lib"}
     assert not run(host, state="absent").changed
 
 

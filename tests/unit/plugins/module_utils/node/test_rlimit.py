@@ -220,7 +220,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
 
 def params(**given: Any) -> dict[str, Any]:
     none = dict.fromkeys(("limits", "pam", "systemd_units", "processes"))
-    no = dict.fromkeys(("systemd_manager", "raise_ceilings", "daemon_reload", "restart"), False)
+    no = dict.fromkeys(("systemd_manager", "raise_ceilings", "daemon_reload", "restart", "skip_missing_units"), False)
     return {**none, **no, "state": "present", **given}
 
 
@@ -657,6 +657,26 @@ def test_units_that_cannot_be_set_are_told_by_what_they_are(machine: Make) -> No
             run(host, True, limits=nofile(1), systemd_units=[unit])
 
 
+def test_units_that_may_be_missing_are_left_out_and_the_others_are_set(machine: Make) -> None:
+    host = machine()
+    os.symlink("/dev/null", f"{host.root}/etc/systemd/system/masked.service")
+    units = ["masked.service", "containerd.service", "none.service"]
+    given = {"limits": nofile(4096), "systemd_units": units, "skip_missing_units": True}
+    foretold, result = run(host, True, **given), run(host, **given)
+    assert [change.target for change in result.changes] == [UNIT]
+    assert (foretold.changes, foretold.after) == (result.changes, result.after)
+    assert [entry["unit"] for entry in result.after["systemd_units"]] == ["containerd.service"]
+    assert not run(host, **given).changed
+    nothing = run(host, limits=nofile(4096), systemd_units=["none.service"], skip_missing_units=True)
+    assert (nothing.changed, nothing.after["systemd_units"]) == (False, [])
+
+
+def test_without_systemd_no_unit_is_there_that_may_be_missing(machine: Make) -> None:
+    host = machine(without=("/run",))
+    (Path(host.root) / "run/systemd/system").rmdir()
+    assert not run(host, limits=nofile(4096), systemd_units=["cron.service"], skip_missing_units=True).changed
+
+
 def test_without_systemd_its_targets_are_refused_by_name(machine: Make) -> None:
     host = machine(without=("/run",))
     (Path(host.root) / "run/systemd/system").rmdir()
@@ -1013,7 +1033,7 @@ def test_a_broken_manifest_is_told_in_check_mode(machine: Make) -> None:
         run(host, True, limits=nofile(4096), **EVERYWHERE)
 
 
-def test_a_lost_manifest_costs_nothing_but_the_limits_of_processes(machine: Make) -> None:
+def test_a_lost_manifest_costs_nothing_but_the_limits_of_processes_and_who_made_a_folder(machine: Make) -> None:
     host = machine()
     given: dict[str, Any] = {"limits": nofile(4096), **EVERYWHERE}
     before = snapshot(host)
@@ -1021,7 +1041,9 @@ def test_a_lost_manifest_costs_nothing_but_the_limits_of_processes(machine: Make
     host.remove(MANIFEST)
     assert not run(host, **given).changed
     run(host, state="absent")
-    assert different(before, snapshot(host)) <= MADE_BY_US
+    empty = {"/etc/systemd/system.conf.d", "/etc/systemd/system/containerd.service.d"}
+    assert different(before, snapshot(host)) <= MADE_BY_US | empty
+    assert all(not host.names(folder) for folder in empty)
 
 
 FAULTS: dict[str, dict[str, Any]] = {
