@@ -84,6 +84,10 @@ lint: $(READY) ## style, types, documentation, changelog, licences
 	time antsibull-changelog lint
 	time reuse lint --quiet
 
+.PHONY: generate
+generate: $(READY) ## write what is made of the modules' and roles' documentation: settings.py, roles/*/README.md and more
+	python tests/tools/generate.py
+
 .PHONY: unit
 unit: $(READY) ## unit tests
 	pytest --quiet --numprocesses auto tests/test_collection.py tests/unit
@@ -120,8 +124,15 @@ artifact: build .venv-importer/ready
 	touch $@
 
 .PHONY: bench
-bench: $(READY) ## what gathering facts costs, beside ping and setup
+bench: $(READY) .venv-peers/ready ## what facts and settings cost, beside ping, setup and the peers
 	python tests/bench/node_facts.py
+	python tests/bench/settings.py .venv-peers/bin
+
+# The package ansible whose core is ours, with the collections that people take today.
+.venv-peers/ready:
+	test -x $(@D)/bin/pip || { rm -rf $(@D); $(PYTHON) -m venv $(@D); }
+	time $(@D)/bin/pip install --quiet 'ansible~=12.0' 'ansible-core~=$(DEFAULT_CORE).0'
+	touch $@
 
 .PHONY: packages
 packages: $(READY)

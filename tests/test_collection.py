@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.bulwark.node.tests.tools import generate
+
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(file.stem for file in (ROOT / "plugins/modules").glob("*.py"))
 
@@ -59,3 +61,13 @@ def test_the_readme_links_to_nothing_that_is_missing() -> None:
 def test_the_map_of_the_architecture_has_every_file_of_the_modules_code() -> None:
     named = set(re.findall(r"\b\w+\.py\b", (ROOT / "docs/architecture.md").read_text()))
     assert {file.name for file in (ROOT / "plugins/module_utils").rglob("*.py")} - named == set()
+
+
+def test_what_is_generated_is_as_it_would_be_generated_now() -> None:
+    stale = [str(file.relative_to(ROOT)) for file, text in generate.generated() if file.read_text() != text]
+    assert stale == [], "run `make generate`, and edit what they are made of, not them"
+
+
+def test_the_readme_links_to_every_role() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert [role.name for role in (ROOT / "roles").iterdir() if f"](roles/{role.name})" not in readme] == []

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,21 +19,13 @@ HUGEPAGES = "/sys/devices/system/node/node{}/hugepages/hugepages-{}kB/nr_hugepag
 ARGUMENTS = ["default_hugepagesz=2M", "hugepagesz=1G hugepages=1", "transparent_hugepage=madvise"]
 GRUB = "/boot/grub/grub.cfg"
 
-# In this order, and taken away in the opposite one.
-SETTINGS: dict[str, dict[str, Any]] = {
-    "kernel_args": {"arguments": ARGUMENTS, "memory_reserve": "512M"},
+SETTINGS: dict[str, Any] = {
     "hugepages": {
         "pools": [{"size": "2M", "count": 32, "node": 0}, {"size": "2M", "count": 16, "node": 1}],
         "memory_reserve": "512M",
     },
     "transparent_hugepages": {"defrag": "defer+madvise", "khugepaged": {"pages_to_scan": 512}},
-    "rlimit": {
-        "limits": {"nofile": {"soft": 4000, "hard": 8000}},
-        "pam": {"domain": "root"},
-        "systemd_units": ["sample.service"],
-        "daemon_reload": True,
-        "restart": True,
-    },
+    "kernel_args": {"arguments": ARGUMENTS, "memory_reserve": "512M"},
     "kvm": {
         "vhost_net": True,
         "tun": True,
@@ -38,9 +33,27 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "device": {"owner": "root", "group": "kvm", "mode": "0666"},
         "users": ["games"],
     },
+    "rlimits": [
+        {"limits": {"nofile": {"soft": 4000, "hard": 8000}}, "pam": {"domain": "root"}},
+        {
+            "limits": {"nofile": {"soft": 4000, "hard": 8000}},
+            "systemd_units": ["sample.service"],
+            "daemon_reload": True,
+            "restart": True,
+        },
+    ],
 }
 # Of these something waits for the next boot.
 STAGED = {"kernel_args", "kvm"}
+# By hand, at night.
+DRIFT = f"""
+    echo 7 >{HUGEPAGES.format(1, 2048)}
+    echo never >/sys/kernel/mm/transparent_hugepage/defrag
+    rm /etc/modules-load.d/bulwark-kvm.conf /etc/security/limits.d/95-bulwark.conf
+    chmod 0600 /dev/kvm
+    rm /etc/default/grub.d/99-bulwark.cfg
+    update-grub
+"""
 
 # What the machine shows of them, by names of our own: each is what a shell prints.
 SHOWN = {
@@ -96,6 +109,22 @@ def entries(vm: Vm, release: str) -> list[str]:
     return [" ".join(row[2:]) for row in rows if row[:2] == ["linux", f"/boot/vmlinuz-{release}"]]
 
 
+def played(vm: Vm, name: str) -> None:
+    """Run one playbook of the collection on the machine; it must succeed."""
+    inventory = vm.site.folder / "play.ini"
+    inventory.write_text(f"{vm.inventory(ansible_pipelining='true')}\n")
+    ansible = [str(Path(sys.executable).parent / "ansible-playbook"), f"bulwark.node.{name}", "-i", str(inventory)]
+    done = subprocess.run(
+        [*ansible, "-e", f"bulwark_target={vm.name}"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=vm.site.folder,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.fixture
 def sample(vm: Vm) -> None:
     """A service that does nothing, to be given limits."""
@@ -107,31 +136,36 @@ def sample(vm: Vm) -> None:
 
 
 @pytest.mark.usefixtures("sample")
-def test_settings_outlive_reboots_and_a_new_kernel_and_go_when_they_are_taken_away(vm: Vm, module: Module) -> None:
+def test_settings_outlive_reboots_drift_and_a_new_kernel_and_go_when_they_are_undone(vm: Vm, module: Module) -> None:
     first, files_at_first = shown(vm), files(vm)
     old = vm.run("uname", "-r").stdout.strip()
     [plain, *_others] = entries(vm, old)
 
-    for name, options in SETTINGS.items():
-        foretold, ran = module(name, options, check=True), module(name, options)
-        assert not ran.failed, ran.output
-        for key in ("changed", "changes", "after", "reboot_required", "disruptive"):
-            assert foretold[key] == ran[key], (name, key)
-        assert ran["changed"], name
-        assert ran["reboot_required"] is (name in STAGED), name
+    foretold, ran = module("settings", SETTINGS, check=True), module("settings", SETTINGS)
+    assert not ran.failed, ran.output
+    assert set(foretold["domains"]) == set(SETTINGS)
+    for name, result in ran["domains"].items():
+        for is_now, was_said in zip(
+            *([each] if isinstance(each, dict) else each for each in (result, foretold["domains"][name]))
+        ):
+            for key in ("changed", "changes", "before", "after", "reboot_required", "disruptive"):
+                assert was_said[key] == is_now[key], (name, key)
+            assert is_now["changed"], name
+            assert is_now["reboot_required"] is (name in STAGED), name
     now = shown(vm)
     assert now == {**AS_SET, **{key: first[key] for key in WAITING}}
 
     def unchanged() -> None:
-        for name, options in SETTINGS.items():
-            again = module(name, options)
-            assert not again.failed, again.output
-            assert (again["changed"], again["changes"], again["reboot_required"]) == (False, [], False), again.output
+        again = module("settings", SETTINGS)
+        assert not again.failed, again.output
+        assert (again["changed"], again["diff"], again["reboot_required"]) == (False, [], False), again.output
 
     vm.reboot()
     assert shown(vm) == AS_SET
     unchanged()
 
+    vm.run("sh", "-ec", DRIFT)
+    assert module("settings", SETTINGS)["changed"]
     vm.run("sh", "-c", f"dpkg --install {UPGRADE}/*.deb", timeout=400)
     vm.reboot()
     new = vm.run("uname", "-r").stdout.strip()
@@ -140,12 +174,7 @@ def test_settings_outlive_reboots_and_a_new_kernel_and_go_when_they_are_taken_aw
     assert shown(vm) == AS_SET
     unchanged()
 
-    for name in reversed(SETTINGS):
-        ran = module(
-            name, {"state": "absent", **({"daemon_reload": True, "restart": True} if name == "rlimit" else {})}
-        )
-        assert not ran.failed, ran.output
-        assert ran["changed"], name
+    played(vm, "undo")
     assert entries(vm, new)[0] == entries(vm, old)[0] == plain
     vm.reboot()
     assert shown(vm) == first
