@@ -14,7 +14,8 @@ from ansible import constants as C  # noqa: N812
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.bulwark.node.plugins.plugin_utils import report
+from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes, report
+from ansible_collections.bulwark.node.plugins.plugin_utils.outcomes import Run
 from ansible_collections.bulwark.node.plugins.plugin_utils.report_table import Tone, escape, table
 
 __all__ = ["ActionModule"]
@@ -22,11 +23,17 @@ __all__ = ["ActionModule"]
 ARGUMENT_SPEC: dict[str, Any] = {
     "results": {"type": "dict", "required": True},
     "dir": {"type": "path", "required": True},
+    "before": {"type": "dict"},
+    "outcomes": {"type": "dict"},
+    "ended": {"type": "bool", "default": True},
+    "accept_worse": {"type": "list", "elements": "str", "default": []},
+    "undo": {"type": "bool", "default": False},
 }
 
 _FILE = "report.json"
 # Of a fleet's unreachable hosts the message names some; the result lists them all.
 _MAX_NAMED = 10
+_MAX_REASON = 300
 
 display = Display()
 
@@ -48,15 +55,21 @@ class ActionModule(ActionBase):
         try:
             results = _results(args["results"])
             path = os.path.join(_folder(args["dir"]), _FILE)
-            made = report.build(results, datetime.now(timezone.utc))
-            for line in table(made, _width()):
-                display.display(line.text, color=_colour(line.tone))
+            run = _run(args, self._task.check_mode)
+            made = report.build(results, datetime.now(timezone.utc), run)
+            # While hosts are being changed, the file alone is kept true.
+            if run is None or run.ended:
+                batch = (task_vars or {}).get("ansible_play_batch") if run else None
+                for line in table(_shown(made, batch), _width()):
+                    display.display(line.text, color=_colour(line.tone))
             if not self._task.check_mode:
                 _write(path, report.dumps(made))
         except _ReportError as exc:
             # Not AnsibleActionFail: core 2.16 announces an exception on top of the message.
             return {**result, "failed": True, "msg": f"report: {exc}"}
 
+        if run is not None:
+            return {**result, "changed": True, "path": path, "summary": made["summary"], **_verdict(made, run)}
         unreachable, failed = report.hosts_of(made, "unreachable"), report.hosts_of(made, "failed")
         result.update(
             # The time of the report is part of it, so that no two are the same.
@@ -76,16 +89,62 @@ def _results(value: Any) -> dict[str, Any]:
         raise _ReportError(
             "results: is empty; expected a dictionary of at least one host's name and what node_facts returned for it"
         )
+    return _hosts("results", value, "node_facts")
+
+
+def _hosts(option: str, value: Any, module: str) -> dict[str, Any]:
     # Ansible's tagged strings must not become keys of the report.
     hosts = {str.__str__(host) if isinstance(host, str) else host: result for host, result in value.items()}
     for host, result in hosts.items():
         if not isinstance(host, str) or not host:
-            raise _ReportError(f"results: has the key {host!r}; expected the name of a host")
+            raise _ReportError(f"{option}: has the key {host!r}; expected the name of a host")
         if result is not None and not isinstance(result, Mapping):
             raise _ReportError(
-                f"results: {escape(host)!r} is no dictionary; expected the registered result of node_facts"
+                f"{option}: {escape(host)!r} is no dictionary; expected the registered result of {module}"
             )
     return hosts
+
+
+def _run(args: Mapping[str, Any], check: bool) -> Run | None:
+    """The run that the report is on; None where it is on an audit."""
+    if args["before"] is None:
+        if args["outcomes"] is not None:
+            raise _ReportError("outcomes: needs before; expected also what node_facts returned before the change")
+        return None
+    return Run(
+        before=_hosts("before", args["before"], "node_facts"),
+        outcomes=_hosts("outcomes", args["outcomes"] or {}, "settings"),
+        ended=args["ended"],
+        accepted=[str.__str__(control) for control in args["accept_worse"]],
+        undo=args["undo"],
+        check=check,
+    )
+
+
+def _shown(made: Mapping[str, Any], batch: Any) -> Mapping[str, Any]:
+    """Of a run that goes on, the hosts of this batch: those before were shown, those after have nothing to show."""
+    over = not report.came_to(made, "not_begun") or _bad(made) if isinstance(batch, list) else True
+    return made if over else {**made, "hosts": {name: host for name, host in made["hosts"].items() if name in batch}}
+
+
+def _bad(made: Mapping[str, Any]) -> list[str]:
+    return [status for status in outcomes.STATUSES if status in outcomes.BAD and report.came_to(made, status)]
+
+
+def _verdict(made: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    """The hosts by what came of them, and where that is bad, the failure."""
+    came = {f"hosts_{status}": report.came_to(made, status) for status in outcomes.STATUSES}
+    bad = _bad(made) if run.ended else []
+    if not bad:
+        return came
+    hosts = made["hosts"]
+    why = {name: f"{name} ({str(host['outcome']['reason'])[:_MAX_REASON]})" for name, host in hosts.items()}
+    parts = [f"{status}: {_named([why[name] for name in came[f'hosts_{status}']])}" for status in bad]
+    if came["hosts_not_begun"]:
+        parts.append(f"not begun: {_named(came['hosts_not_begun'])}")
+    number = sum(len(came[f"hosts_{status}"]) for status in bad)
+    what = "are not as they were" if run.undo else "are not as they should be"
+    return {**came, "failed": True, "msg": f"{number} of {len(hosts)} hosts {what}; {'; '.join(parts)}"}
 
 
 def _folder(value: str) -> str:
@@ -132,7 +191,10 @@ def _message(total: int, unreachable: list[str], failed: list[str]) -> str:
     parts = []
     for what, hosts in (("unreachable", unreachable), ("no facts from", failed)):
         if hosts:
-            named = ", ".join(escape(host) for host in hosts[:_MAX_NAMED])
-            more = f" and {len(hosts) - _MAX_NAMED} more" if len(hosts) > _MAX_NAMED else ""
-            parts.append(f"{what}: {named}{more}")
+            parts.append(f"{what}: {_named(hosts)}")
     return f"{len(unreachable) + len(failed)} of {total} hosts could not be audited; {'; '.join(parts)}"
+
+
+def _named(texts: list[str]) -> str:
+    named = ", ".join(escape(text) for text in texts[:_MAX_NAMED])
+    return f"{named} and {len(texts) - _MAX_NAMED} more" if len(texts) > _MAX_NAMED else named

@@ -17,6 +17,10 @@ description:
     of it to the file C(report.json).
   - Runs on the controller alone and connects to no host. Run it once per play, with C(run_once), in a play without C(serial).
   - Fails, after the report is written, when a host was unreachable or returned no facts. Findings do not make it fail.
+  - With O(before) it reports on a run that changes hosts, what was done, what was fixed, what remains and why, and what got worse. This
+    is for plays with C(serial), run once per batch, with all hosts of the play each time.
+  - Such a run fails where a host was unreachable, where it failed, where it is worse than before, or with O(undo) where something
+    of the collection's remains.
   - "The findings of this release are: V(hugepages-cgroup-ready), V(hugepages-kubelet-restart), V(hugepages-boot-args-met),
     V(hugepages-idle-memory) and V(thp-direct-compaction)."
 extends_documentation_fragment:
@@ -53,8 +57,37 @@ options:
         an older C(report.json) is replaced in one step.
     type: path
     required: true
+  before:
+    description:
+      - What M(bulwark.node.node_facts) returned before the change, per name of a host. O(results) then are those of after it.
+      - A host that is missing here was not begun.
+    type: dict
+  outcomes:
+    description:
+      - What M(bulwark.node.settings) returned, per name of a host. It needs O(before).
+    type: dict
+  ended:
+    description:
+      - Whether the hosts in O(before) were changed.
+      - With V(false), those that are not in O(outcomes) are about to be. They are written down as begun, so that the file is true whatever
+        becomes of the run. Nothing is shown, and no host makes the task fail.
+    type: bool
+    default: true
+  accept_worse:
+    description:
+      - The controls that may get worse and do not make the run fail. They are named all the same.
+    type: list
+    elements: str
+    default: []
+  undo:
+    description:
+      - Whether the run takes back what the collection wrote. It fails where the facts C(managed) show that something remains, and
+        controls that get worse do not make it fail.
+    type: bool
+    default: false
 seealso:
   - module: bulwark.node.node_facts
+  - module: bulwark.node.settings
 notes:
   - The table is as wide as the environment variable E(COLUMNS) says, else as the terminal, else 79 columns.
 """
@@ -109,6 +142,18 @@ summary:
           description: The findings of status V(fail) per severity V(critical), V(high), V(medium), V(low) and V(info).
           type: dict
           sample: {"critical": 0, "high": 1, "medium": 1, "low": 0, "info": 0}
+    outcomes:
+      description: The hosts per status of their outcome, when O(before) is given.
+      type: dict
+      sample: {"unreachable": 0, "failed": 0, "worse": 1, "remains": 0, "begun": 0, "not_begun": 9, "changed": 2, "unchanged": 0}
+    fixed:
+      description: The controls that failed before and no longer do, on all hosts, when O(before) is given.
+      type: int
+      sample: 3
+    worse:
+      description: The controls that fail and did not before, on all hosts, when O(before) is given.
+      type: int
+      sample: 1
 hosts_unreachable:
   description: The hosts that could not be reached.
   returned: success, or failure for a host's sake
@@ -118,6 +163,42 @@ hosts_unreachable:
 hosts_failed:
   description: The hosts that were reached and returned no facts.
   returned: success, or failure for a host's sake
+  type: list
+  elements: str
+  sample: []
+hosts_worse:
+  description: The hosts on which a control got worse, or whose facts can no longer be read.
+  returned: when O(before) is given
+  type: list
+  elements: str
+  sample: [node3]
+hosts_remains:
+  description: The hosts on which something of the collection's remains.
+  returned: when O(before) is given
+  type: list
+  elements: str
+  sample: []
+hosts_begun:
+  description: The hosts that are being changed.
+  returned: when O(before) is given
+  type: list
+  elements: str
+  sample: []
+hosts_not_begun:
+  description: The hosts that the run did not come to.
+  returned: when O(before) is given
+  type: list
+  elements: str
+  sample: [node4, node5]
+hosts_changed:
+  description: The hosts that were changed, or in check mode would be.
+  returned: when O(before) is given
+  type: list
+  elements: str
+  sample: [node1, node2]
+hosts_unchanged:
+  description: The hosts on which nothing was to be done.
+  returned: when O(before) is given
   type: list
   elements: str
   sample: []

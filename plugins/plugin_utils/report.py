@@ -18,9 +18,11 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes
 from ansible_collections.bulwark.node.plugins.plugin_utils.findings import SEVERITIES, STATUSES, judge
+from ansible_collections.bulwark.node.plugins.plugin_utils.outcomes import Run
 
-__all__ = ["SCHEMA", "PlainError", "build", "dumps", "hosts_of", "plain", "write"]
+__all__ = ["SCHEMA", "PlainError", "build", "came_to", "dumps", "hosts_of", "plain", "write"]
 
 SCHEMA = 1
 FACTS_SCHEMA = 1
@@ -70,18 +72,26 @@ def _key(key: Any) -> str:
     raise PlainError(f"has a key of type {type(key).__name__}; expected a string")
 
 
-def build(results: Mapping[str, Any], generated: datetime) -> dict[str, Any]:
+def build(results: Mapping[str, Any], generated: datetime, run: Run | None = None) -> dict[str, Any]:
     """The report on the results that ``bulwark.node.node_facts`` gave, per host name; ``generated`` has a time zone.
 
-    A host without a usable result is in the report with its reason, without facts and without findings.
+    A host without a usable result is in the report with its reason, without facts and without findings. With ``run`` the
+    results are those after it, and each host has an ``outcome``.
     """
-    hosts = {host: _host(results[host]) for host in sorted(results)}
+    hosts = {
+        host: _host(results[host]) if run is None else _changed(run, host, results[host]) for host in sorted(results)
+    }
     return {
         "schema": SCHEMA,
         "generated": generated.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "hosts": hosts,
-        "summary": _summary(hosts),
+        "summary": _summary(hosts) if run is None else {**_summary(hosts), **_sums(hosts)},
     }
+
+
+def came_to(report: Mapping[str, Any], status: str) -> list[str]:
+    """The sorted names of the hosts whose outcome has this status."""
+    return sorted(name for name, host in report["hosts"].items() if host["outcome"]["status"] == status)
 
 
 def hosts_of(report: Mapping[str, Any], status: str) -> list[str]:
@@ -96,6 +106,39 @@ def _host(result: Any) -> dict[str, Any]:
         status, reason, facts = "failed", f"the result {exc}", None
     findings = [dict(finding) for finding in judge(facts)] if facts is not None else []
     return {"status": status, "reason": reason, "facts": facts, "findings": findings}
+
+
+def _changed(run: Run, host: str, result: Any) -> dict[str, Any]:
+    """A host of a run: its audit from after it, or where there is none that from before."""
+    before = _host(run.before[host]) if run.before.get(host) else None
+    # In check mode nobody looks again.
+    looked = bool(result) and not (isinstance(result, Mapping) and result.get("skipped"))
+    after = _host(result) if looked else None
+    done, said = _done(run.outcomes.get(host))
+    outcome = outcomes.outcome(run, before, after, done, said)
+    if before is None and after is None:
+        audit = {"status": "not_begun", "reason": outcome["reason"], "facts": None, "findings": []}
+        if outcome["status"] == "failed":
+            audit["status"] = "failed"
+    else:
+        audit = after or before or {}
+    return {**audit, "outcome": outcome}
+
+
+def _done(result: Any) -> tuple[dict[str, Any], str]:
+    """What a host's settings task returned as plain types, empty where it did not run, and what it said."""
+    try:
+        done = plain(result or {})
+    except PlainError as exc:
+        return {"failed": True}, f"the result {exc}"
+    if not isinstance(done, dict):
+        return {"failed": True}, f"the result is of type {type(done).__name__}; expected a dictionary"
+    said = [_message(done, "")]
+    if isinstance(done.get("failed_task"), str):
+        said = [f"{done['failed_task']}: {said[0] or 'it gave no reason'}"]
+    said += [text for text in outcomes.messages(done) if text not in said[0]]
+    otherwise = "the host could not be reached" if done.get("unreachable") else "the module failed and gave no reason"
+    return done, "; ".join(filter(None, said)) or otherwise
 
 
 def _outcome(result: Any) -> tuple[str, str | None, dict[str, Any] | None]:
@@ -165,6 +208,15 @@ def _summary(hosts: Mapping[str, Any]) -> dict[str, Any]:
         "unreachable": sum(host["status"] == "unreachable" for host in hosts.values()),
         "failed": sum(host["status"] == "failed" for host in hosts.values()),
         "findings": {"by_status": by_status, "fail_by_severity": fail_by_severity},
+    }
+
+
+def _sums(hosts: Mapping[str, Any]) -> dict[str, Any]:
+    found = [host["outcome"] for host in hosts.values()]
+    return {
+        "outcomes": {status: sum(each["status"] == status for each in found) for status in outcomes.STATUSES},
+        "fixed": sum(len(each["fixed"]) for each in found),
+        "worse": sum(len(each["worse"]) for each in found),
     }
 
 

@@ -74,8 +74,13 @@ def table(report: Mapping[str, Any], width: int) -> list[Line]:
 
 
 def _rows(report: Mapping[str, Any]) -> Iterator[_Row]:
-    quiet = {"pass", "not_applicable"} if len(report["hosts"]) > 1 else set()
+    several = len(report["hosts"]) > 1
+    quiet = {"pass", "not_applicable"} if several else set()
     for name, host in report["hosts"].items():
+        if "outcome" in host:
+            yield from _outcome_rows(name, host, several)
+        if host["status"] == "not_begun":
+            continue
         if host["status"] != "ok":
             tone: Tone = "unreachable" if host["status"] == "unreachable" else "bad"
             rank = (0, 0) if host["status"] == "unreachable" else (0, 1)
@@ -97,6 +102,87 @@ def _rows(report: Mapping[str, Any]) -> Iterator[_Row]:
 
 
 _LABEL = {"not_applicable": "n/a"}
+# Rows of a run, between the findings that fail and those that pass: what is to be done is above what was done.
+_RANKS: dict[str, tuple[tuple[int, int], Tone]] = {
+    "failed": ((0, 1), "bad"),
+    "unreachable": ((0, 0), "unreachable"),
+    "worse": ((0, 2), "bad"),
+    "remains": ((0, 3), "bad"),
+    "not undone": ((0, 4), "bad"),
+    "unmet": ((2, 1), "warn"),
+    "accepted": ((2, 2), "warn"),
+    "reboot": ((2, 3), "warn"),
+    "restart": ((2, 4), "warn"),
+    "disruptive": ((2, 5), "warn"),
+    "warning": ((2, 6), "warn"),
+    "begun": ((8, 0), "quiet"),
+    "not begun": ((8, 1), "quiet"),
+    "fixed": ((8, 2), "good"),
+    "given back": ((8, 3), "good"),
+    "changed": ((8, 4), "good"),
+    "to change": ((8, 5), "good"),
+    "unchanged": ((8, 6), "quiet"),
+}
+
+
+def _outcome_rows(name: str, host: Mapping[str, Any], several: bool) -> Iterator[_Row]:
+    outcome, severities = host["outcome"], {finding["control"]: finding["severity"] for finding in host["findings"]}
+    for label, about, why in _told(host, several):
+        rank, tone = _RANKS[label]
+        yield _Row(rank, _cell(name), severities.get(str(about), "-"), label, _cell(about or "-"), _cell(why), tone)
+    if outcome["status"] in ("begun", "not_begun", "unchanged"):
+        label = outcome["status"].replace("_", " ")
+        rank, tone = _RANKS[label]
+        yield _Row(rank, _cell(name), "-", label, "-", _cell(outcome["reason"] or "nothing was to be done"), tone)
+
+
+def _told(host: Mapping[str, Any], several: bool) -> Iterator[tuple[str, Any, str]]:
+    """(label, about what, why) of each thing to know of a host's outcome."""
+    outcome = host["outcome"]
+    status = outcome["status"]
+    # Where there are no facts, the audit's own row says why.
+    if status in ("unreachable", "failed") and host["status"] == "ok":
+        yield status, None, outcome["reason"]
+    if status == "worse" and not outcome["worse"]:
+        yield status, None, outcome["reason"]
+    if status == "remains" and not outcome["remains"]:
+        yield status, None, outcome["reason"]
+    for entry in outcome["worse"]:
+        yield (
+            "accepted" if entry["accepted"] else "worse",
+            entry["control"],
+            f"was {entry['before']}: {entry['reason']}",
+        )
+    for entry in outcome["remains"]:
+        yield "remains", entry["by"], f"{entry['object']} is not as it was before this collection"
+    for entry in outcome["not_undone"]:
+        yield "not undone", None, f"{entry.get('what')}: {entry.get('reason')}"
+    for entry in outcome["unmet"]:
+        yield "unmet", entry["domain"], f"{entry['target']}: {entry['reason']}. {entry['remedy'] or ''}"
+    if outcome["reboot_required"]:
+        yield "reboot", None, "what was set takes a reboot"
+    for entry in outcome["restart_required"]:
+        yield "restart", entry.get("unit"), str(entry.get("reason") or "to see the new state")
+    for entry in outcome["disruptive"]:
+        yield "disruptive", entry.get("target"), str(entry.get("reason"))
+    for text in outcome["warnings"]:
+        yield "warning", None, text
+    for entry in outcome["fixed"]:
+        yield "fixed", entry["control"], f"was {entry['before']}, is {entry['after']}"
+    if outcome["given_back"]:
+        yield "given back", None, ", ".join(str(entry["object"]) for entry in outcome["given_back"])
+    changed = {each["name"]: ", ".join(map(_change, each["changes"])) for each in outcome["domains"] if each["changes"]}
+    label = "to change" if outcome["check"] else "changed"
+    if several and changed:
+        yield label, None, "; ".join(f"{domain}: {what}" for domain, what in changed.items())
+    elif changed:
+        yield from ((label, domain, what) for domain, what in changed.items())
+
+
+def _change(change: Mapping[str, Any]) -> str:
+    values = [change["before"], change["after"]]
+    told = "" if values == [None, None] else " {} -> {}".format(*("-" if value is None else value for value in values))
+    return f"{change['target']}{told}"
 
 
 def _tone(finding: Mapping[str, Any]) -> Tone:
@@ -158,7 +244,16 @@ def _totals(summary: Mapping[str, Any]) -> str:
             parts.append(f"{by_status[status]} {status.replace('_', ' ')}{detail}")
     hosts = f"{summary['hosts']} host" + ("" if summary["hosts"] == 1 else "s")
     away = [f"{summary[key]} {key}" for key in ("unreachable", "failed") if summary[key]]
-    return f"{hosts}{': ' if away else ''}{', '.join(away)}; findings: {', '.join(parts) or 'none'}"
+    return (
+        f"{hosts}{': ' if away else ''}{', '.join(away)}; findings: {', '.join(parts) or 'none'}{_run_totals(summary)}"
+    )
+
+
+def _run_totals(summary: Mapping[str, Any]) -> str:
+    if "outcomes" not in summary:
+        return ""
+    came = [f"{count} {status.replace('_', ' ')}" for status, count in summary["outcomes"].items() if count]
+    return f"; outcomes: {', '.join(came)}; controls: {summary['fixed']} fixed, {summary['worse']} worse"
 
 
 def _cell(text: Any) -> str:

@@ -45,14 +45,14 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
     return made
 
 
-def run(check: bool = False, **args: Any) -> dict[str, Any]:
+def run(check: bool = False, batch: list[str] | None = None, **args: Any) -> dict[str, Any]:
     task: Any = SimpleNamespace(args=args, async_val=0, check_mode=check, action="bulwark.node.report")
     connection: Any = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None))
     unused: Any = None
     action: Any = report.ActionModule(task, connection, unused, unused, unused, unused)
     # As the plugin loader does.
     action._load_name = "bulwark.node.report"
-    result: dict[str, Any] = action.run(None, {})
+    result: dict[str, Any] = action.run(None, {"ansible_play_batch": batch} if batch is not None else {})
     return result
 
 
@@ -205,10 +205,139 @@ def test_rows_have_colours_that_the_display_knows(tmp_path: Path, screen: Screen
 
 def test_options_and_returned_keys_are_those_of_the_documentation(tmp_path: Path, screen: Screen) -> None:
     options = yaml.safe_load(documented.DOCUMENTATION)["options"]
-    spec = {name: {"type": option["type"], "required": option["required"]} for name, option in options.items()}
+    spec = {
+        name: {key: option[key] for key in ("type", "elements", "required", "default") if key in option}
+        for name, option in options.items()
+    }
     assert spec == report.ARGUMENT_SPEC
     returned = yaml.safe_load(documented.RETURN)
-    result = run(results={"a": OK, "b": DOWN}, dir=str(tmp_path))
+    result = run(results={"a": OK, "b": DOWN}, before={"a": OK, "b": OK}, outcomes={"a": SAME}, dir=str(tmp_path))
     assert set(returned) == set(result) - {"changed", "failed", "msg"}
     assert set(returned["summary"]["contains"]) == set(result["summary"])
+    audit = run(results={"a": OK, "b": DOWN}, dir=str(tmp_path))
+    only_with_before = {name for name, about in returned.items() if about["returned"] == "when O(before) is given"}
+    assert set(returned) - only_with_before == set(audit) - {"changed", "failed", "msg"}
     assert set(returned["summary"]["contains"]["findings"]["contains"]) == set(result["summary"]["findings"])
+
+
+# A run that changes hosts
+
+SAME = {"changed": False, "domains": {}}
+CHANGED = {"changed": True, "domains": {"kvm": {"changed": True, "changes": [{"kind": "file", "target": "/etc/x"}]}}}
+REFUSED = {"failed": True, "msg": "settings: kvm: no\x1b[31m"}
+
+
+def test_hosts_that_are_being_changed_are_written_down_and_not_shown(tmp_path: Path, screen: Screen) -> None:
+    result = run(
+        results={"a": {}, "b": {}, "c": {}, "d": OK},
+        before={"a": OK, "b": DOWN, "d": OK},
+        outcomes={"d": SAME},
+        ended=False,
+        dir=str(tmp_path),
+        batch=["a", "b"],
+    )
+    assert "failed" not in result
+    assert (result["hosts_begun"], result["hosts_unreachable"], result["hosts_not_begun"]) == (["a"], ["b"], ["c"])
+    hosts = json.loads((tmp_path / "report.json").read_text())["hosts"]
+    assert {name: host["outcome"]["status"] for name, host in hosts.items()} == {
+        "a": "begun",
+        "b": "unreachable",
+        "c": "not_begun",
+        "d": "unchanged",
+    }
+    assert [line[0] for line in screen.lines] == [f"Report: {tmp_path}/report.json"]
+
+
+@pytest.mark.parametrize(
+    ("done", "after", "message"),
+    [
+        (
+            {"a": REFUSED},
+            {"a": OK},
+            r"1 of 2 hosts are not as they should be; failed: a (settings: kvm: no\x1b[31m); not begun: b",
+        ),
+        (
+            {"a": SAME},
+            {"a": DOWN},
+            "1 of 2 hosts are not as they should be; worse: a (its facts can no longer be read: Connection refused); not begun: b",
+        ),
+        ({"a": SAME}, {"a": OK}, None),
+    ],
+    ids=["failed", "worse", "well"],
+)
+def test_a_host_that_is_not_as_it_should_be_fails_the_run_and_those_after_it_are_named(
+    done: dict[str, Any], after: dict[str, Any], message: str | None, tmp_path: Path, screen: Screen
+) -> None:
+    result = run(results={**after, "b": {}}, before={"a": OK}, outcomes=done, dir=str(tmp_path), batch=["a"])
+    assert result.get("failed", False) is (message is not None)
+    assert result.get("msg") == message
+    assert result["hosts_not_begun"] == ["b"]
+
+
+def test_each_batch_is_shown_once_and_all_at_the_end(tmp_path: Path, screen: Screen) -> None:
+    def shown() -> set[str]:
+        found = {line[0].split()[0] for line in screen.lines if " changed " in line[0] and not line[0].startswith("2 ")}
+        screen.lines.clear()
+        return found
+
+    given: dict[str, Any] = {"dir": str(tmp_path)}
+    run(results={"a": OK, "b": {}}, before={"a": OK}, outcomes={"a": CHANGED}, batch=["a"], **given)
+    assert shown() == {"a"}
+    run(
+        results={"a": OK, "b": OK, "c": {}},
+        before={"a": OK, "b": OK},
+        outcomes={"a": CHANGED, "b": CHANGED},
+        batch=["b"],
+        **given,
+    )
+    assert shown() == {"b"}
+    run(
+        results={"a": OK, "b": OK},
+        before={"a": OK, "b": OK},
+        outcomes={"a": CHANGED, "b": CHANGED},
+        batch=["b"],
+        **given,
+    )
+    assert shown() == {"a", "b"}
+
+
+def test_a_check_shows_what_would_change_and_writes_nothing(tmp_path: Path, screen: Screen) -> None:
+    result = run(
+        check=True,
+        results={"a": {"skipped": True}},
+        before={"a": OK},
+        outcomes={"a": CHANGED},
+        dir=str(tmp_path / "out"),
+    )
+    assert "failed" not in result
+    assert any(" to change " in line[0] for line in screen.lines)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_remains_after_an_undo_fails_it(tmp_path: Path, screen: Screen) -> None:
+    facts = {
+        **OK["ansible_facts"]["bulwark"],
+        "managed": {"objects": [{"kind": "files", "object": "/x", "by": "kvm"}], "reason": None},
+    }
+    after = {"ansible_facts": {"bulwark": facts}}
+    result = run(results={"a": after}, before={"a": after}, outcomes={"a": SAME}, undo=True, dir=str(tmp_path))
+    assert result["msg"] == "1 of 1 hosts are not as they were; remains: a (not given back: /x (kvm))"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"outcomes": {"a": SAME}}, "outcomes: needs before; expected also what node_facts returned before the change"),
+        ({"before": {"a": "x"}}, "before: 'a' is no dictionary; expected the registered result of node_facts"),
+        (
+            {"before": {"a": OK}, "outcomes": {"a": 5}},
+            "outcomes: 'a' is no dictionary; expected the registered result of settings",
+        ),
+    ],
+)
+def test_options_of_a_run_that_do_not_fit_are_refused(
+    args: dict[str, Any], message: str, tmp_path: Path, screen: Screen
+) -> None:
+    result = run(results={"a": OK}, dir=str(tmp_path / "out"), **args)
+    assert (result["failed"], result["msg"]) == (True, f"report: {message}")
+    assert not (tmp_path / "out").exists()
