@@ -52,6 +52,7 @@ class Manifest:
 
         ``folders`` are those that we made, ``mounts`` file systems that we mounted, ``devices`` mode and owner of nodes below
         /dev, ``members`` those of groups, ``limits`` those of live processes.
+        MTUs have after and boot too, but for those of an earlier release.
         """
         text = self._host.read(MANIFEST)
         if text is None:
@@ -62,7 +63,7 @@ class Manifest:
             if (content["schema"], set(content) - {"schema", *_KINDS}) != (_SCHEMA, set()) or not all(
                 isinstance(entry["by"], str)
                 and _is_before(kind, entry["before"])
-                and (kind != "devices" or all(isinstance(entry[key], str) for key in ("after", "boot")))
+                and all(isinstance(entry.get(key, None if kind == "devices" else ""), str) for key in ("after", "boot"))
                 for kind, entries in found.items()
                 for entry in entries.values()
             ):
@@ -170,10 +171,21 @@ class Manifest:
                 entries[kind][change.target] = {"before": before, "by": self._by}
         return _render(entries)
 
-    def forget(self, kind: str, names: Collection[str]) -> None:
-        """Drop entries of what can no longer be given back, such as limits of processes that have ended."""
+    def forget(self, kind: str, names: Collection[str], undos: Undos | None = None) -> None:
+        """Drop entries of what can no longer be given back, such as limits of processes that have ended.
+
+        With ``undos`` they come back where the run fails later.
+        """
         entries = self.entries()
-        self._write({**entries, kind: {name: entry for name, entry in entries[kind].items() if name not in names}})
+        gone = {name: entry for name, entry in entries[kind].items() if name in names}
+
+        def put_back() -> None:
+            now = self.entries()
+            self._write({**now, kind: {**now[kind], **gone}})
+
+        if undos is not None:
+            undos.push(MANIFEST, put_back)
+        self._write({**entries, kind: {name: entry for name, entry in entries[kind].items() if name not in gone}})
 
     def settle(self, mounted: Callable[[str], Any] | None = None) -> None:
         """At the end of ``state: absent``, drop our entries of what is as it was: a run that was killed before its write left them.
@@ -229,11 +241,12 @@ class Manifest:
         undo: Callable[[], object],
         undos: Undos,
         more: Mapping[str, str] | None = None,
+        keep: bool = False,
     ) -> None:
         """Change what is named by ``paths``, all of one kind, and recorded first, with ``more`` beside ``before`` and ``by``.
 
         ``read`` gives what would have to be written to have it again, None where there is nothing; attributes of the
-        kernel that move together are one change.
+        kernel that move together are one change. With ``keep`` the entry stays although it is as it was.
         """
         entries = self.entries()
         new = [path for path in paths if path not in entries[kind]]
@@ -264,7 +277,8 @@ class Manifest:
         self._write({**entries, kind: {**recorded, **{path: {**recorded[path], **(more or {})} for path in paths}}})
         undos.push(", ".join(paths), undo_change)
         write()
-        settle()
+        if not keep:
+            settle()
 
     def _is_ours(self, kind: str, path: str) -> bool:
         """Whether a file, or the one that a link leads to, is our own: so it is found where the manifest was lost.

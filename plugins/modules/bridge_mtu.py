@@ -16,13 +16,17 @@ description:
   - A bridge follows the smallest MTU of its ports until its own is changed by hand, and from then on never again. This module pins
     it so, where the MTU is already the wanted one by setting another one for a moment, and notes that in C(/run).
   - Everything is checked before the first write. The bounds of each driver, IPv6, which needs 1280 bytes, VLANs and their like, which
-    the kernel would shrink for good, bonds, and who manages the links.
+    the kernel would shrink for good, bonds, and who manages the links. So are links that nobody names, and that change with the
+    named ones, such as another bridge on a VLAN of this one, and macvlans that pods have in their own network namespaces. A
+    namespace that cannot be looked at is warned of.
   - After a second links, addresses and routes are looked at again. What did not stay fails the module, and all is put back.
   - A link that carries the connection to the machine or a default route, of whatever routing table, is refused. See
     O(allow_management_link). To pin such a bridge at the MTU that it has is not, though it has another one for a moment.
     RV(disruptive) names it.
   - Ports that guests and pods brought (C(vnet), C(veth), C(cali), C(tap)) are left alone unless they are named.
-  - What was there before is kept in C(/var/lib/bulwark/manifest.json), by the names of the links.
+  - Where ssh is the way to the machine, and nobody tells by which connection, no link is changed. The login shell is asked for
+    C(SSH_CONNECTION), for sudo and its like may hide it from the module.
+  - What was there before is kept in C(/var/lib/bulwark/manifest.json), by the names of the links, and what was set since.
 extends_documentation_fragment:
   - bulwark.node.attributes
   - bulwark.node.attributes.actiongroup_node
@@ -93,7 +97,11 @@ options:
       - Whether a link may be changed that carries the connection to the machine or a default route.
       - A timer on the machine then puts the old MTUs back after O(revert_after), unless a new connection from the controller comes
         through before, and large packets on it in both directions. Only then the MTUs are persisted.
-      - A run with C(ansible_connection=local) comes by no connection and so proves none. Give it a O(probe) beyond the link.
+      - Refused before the first write, in check mode too, where no new connection can come. This is so with
+        C(ansible_connection=local) and all that is not ssh, and where ssh gives the same connection again after a reset, which is
+        tried first. There it takes a O(probe) beyond the link instead, which must answer before the timer is cancelled.
+      - Where nobody confirms the MTUs, the module fails and says what is live, what the timer puts back and when, and which pins
+        stay. It is C(changed) as long as new MTUs are live, or a pin stays.
       - The timer is one of C(systemd-run). Without systemd, or in another network namespace than its, it is a process of its own.
     type: bool
     default: false
@@ -105,18 +113,37 @@ options:
     description:
       - An address to which packets of the MTU are sent unfragmented. If none comes back, the module fails, says at which hop they
         are lost, and puts the old MTUs back.
-      - It must be reached through one of the links.
+      - It must be reached through one of the links, and where it has to prove that the machine is still reached, through one that
+        carries the machine.
+      - With O(state=absent) the packets have the MTU from before.
     type: str
   confirm:
     description:
       - The token of the armed timer. The module's action plugin runs the module a second time and gives it, on the new connection.
         A playbook never does.
     type: str
+  ssh_connection:
+    description:
+      - What the login shell says of the connection in C(SSH_CONNECTION). The module's action plugin gives it. A playbook never does.
+      - It counts where no process above the module tells, as when sudo, su or machinectl have taken it away.
+    type: str
+  fresh_connection:
+    description:
+      - Whether the action plugin can confirm on a new connection. It gives this itself. A playbook never does.
+      - V(shared) is ssh that gives the same connection again after a reset, V(none) no ssh at all.
+    type: str
+    choices:
+      - possible
+      - shared
+      - none
+    default: none
   state:
     description:
       - V(present) sets what is named, and leaves the rest alone.
       - V(absent) gives the bridges, their ports and what stands on them the MTUs from before this module, and removes what it
         persisted.
+      - A link that has neither what was set here in this boot nor what is persisted was set by somebody else since. It is left
+        as it is, with a warning.
     type: str
     choices:
       - present
@@ -155,6 +182,15 @@ EXAMPLES = r"""
     allow_management_link: true
     revert_after: 60
 
+- name: The same where the play runs on the machine itself
+  bulwark.node.bridge_mtu:
+    bridges:
+      - name: br0
+        mtu: 1450
+        ports: [all]
+    allow_management_link: true
+    probe: 192.0.2.1
+
 - name: Put back what was there before
   bulwark.node.bridge_mtu:
     state: absent
@@ -163,7 +199,7 @@ EXAMPLES = r"""
 RETURN = r"""
 before:
   description: The bridges as they were.
-  returned: success
+  returned: success, or failure to confirm
   type: dict
   contains:
     bridges:
@@ -190,6 +226,22 @@ before:
       description: The armed timer. V(null) where none is, as before and after each task that did not fail.
       type: dict
       sample: null
+      contains:
+        token:
+          description: Its token.
+          type: str
+          sample: "9364201718363841037"
+        seconds:
+          description: How long it still waits.
+          type: int
+          sample: 95
+        links:
+          description: The links that it sets, in this order, what each has now (C(mtu)) and what it gets (C(old)).
+          type: list
+          elements: dict
+          sample:
+            - {name: br0, mtu: 9000, old: 1500}
+            - {name: eth1, mtu: 9000, old: 1500}
     probe:
       description: What came of O(probe). V(null) where none was asked for, or the MTUs are not there yet.
       type: dict
@@ -220,8 +272,10 @@ before:
           type: str
           sample: 198.51.100.2
 after:
-  description: The same afterwards, read back after a second, or in check mode as predicted.
-  returned: success
+  description:
+    - The same afterwards, read back after a second, or in check mode as predicted.
+    - Of a module that failed to confirm what is live. V(null) where the machine was not reached any more.
+  returned: success, or failure to confirm or for a timer of an earlier run
   type: dict
   contains:
     bridges:
@@ -252,14 +306,15 @@ after:
       sample: {address: 192.0.2.10, size: 9000, passed: true, path_mtu: null, hop: null, hop_address: null}
 changes:
   description: What was done, or in check mode would be done, in this order.
-  returned: success
+  returned: success, or failure to confirm
   type: list
   elements: dict
   contains:
     kind:
       description:
         - V(mtu), V(pin) for a bridge that has the MTU and is pinned by another one for a moment, V(file) or V(link) for what is
-          persisted, V(forget) for a first MTU that need not be kept any more, V(timer) in a run that does nothing but confirm.
+          persisted, V(forget) for a first MTU that need not be kept any more or that somebody replaced since, V(timer) in a run that
+          does nothing but confirm.
       type: str
       sample: mtu
     target:

@@ -37,6 +37,9 @@ attributes:
   platform:
     support: full
     platforms: linux
+  action:
+    description: Has an action plugin, which tells the module by which connection it comes, where O(bridges) is set.
+    support: full
 options:
   # Written by `make generate` from the documentation of the modules. Edit it there.
   # generated: options
@@ -446,13 +449,33 @@ options:
         description:
           - An address to which packets of the MTU are sent unfragmented. If none comes back, the module fails, says at
             which hop they are lost, and puts the old MTUs back.
-          - It must be reached through one of the links.
+          - It must be reached through one of the links, and where it has to prove that the machine is still reached,
+            through one that carries the machine.
+          - With O(bridges.state=absent) the packets have the MTU from before.
         type: str
+      ssh_connection:
+        description:
+          - What the login shell says of the connection in C(SSH_CONNECTION). The module's action plugin gives it. A playbook
+            never does.
+          - It counts where no process above the module tells, as when sudo, su or machinectl have taken it away.
+        type: str
+      fresh_connection:
+        description:
+          - Whether the action plugin can confirm on a new connection. It gives this itself. A playbook never does.
+          - V(shared) is ssh that gives the same connection again after a reset, V(none) no ssh at all.
+        type: str
+        choices:
+          - possible
+          - shared
+          - none
+        default: none
       state:
         description:
           - V(present) sets what is named, and leaves the rest alone.
           - V(absent) gives the bridges, their ports and what stands on them the MTUs from before this module, and removes
             what it persisted.
+          - A link that has neither what was set here in this boot nor what is persisted was set by somebody else since.
+            It is left as it is, with a warning.
         type: str
         choices:
           - present
@@ -1266,7 +1289,7 @@ domains:
           sample: 'size: ''3M'' is no size'
         before:
           description: The bridges as they were.
-          returned: success
+          returned: success, or failure to confirm
           type: dict
           contains:
             bridges:
@@ -1283,6 +1306,20 @@ domains:
               description: The armed timer. V(null) where none is, as before and after each task that did not fail.
               type: dict
               sample: null
+              contains:
+                token:
+                  description: Its token.
+                  type: str
+                  sample: '9364201718363841037'
+                seconds:
+                  description: How long it still waits.
+                  type: int
+                  sample: 95
+                links:
+                  description: The links that it sets, in this order, what each has now (C(mtu)) and what it gets (C(old)).
+                  type: list
+                  elements: dict
+                  sample: [{name: br0, mtu: 9000, old: 1500}, {name: eth1, mtu: 9000, old: 1500}]
             probe:
               description: What came of O(bridges.probe). V(null) where none was asked for, or the MTUs are not there
                 yet.
@@ -1315,8 +1352,10 @@ domains:
                   type: str
                   sample: 198.51.100.2
         after:
-          description: The same afterwards, read back after a second, or in check mode as predicted.
-          returned: success
+          description:
+            - The same afterwards, read back after a second, or in check mode as predicted.
+            - Of a module that failed to confirm what is live. V(null) where the machine was not reached any more.
+          returned: success, or failure to confirm or for a timer of an earlier run
           type: dict
           contains:
             bridges:
@@ -1336,15 +1375,15 @@ domains:
               sample: {address: 192.0.2.10, size: 9000, passed: true, path_mtu: null, hop: null, hop_address: null}
         changes:
           description: What was done, or in check mode would be done, in this order.
-          returned: success
+          returned: success, or failure to confirm
           type: list
           elements: dict
           contains:
             kind:
               description:
                 - V(mtu), V(pin) for a bridge that has the MTU and is pinned by another one for a moment, V(file) or V(link)
-                  for what is persisted, V(forget) for a first MTU that need not be kept any more, V(timer) in a run that
-                  does nothing but confirm.
+                  for what is persisted, V(forget) for a first MTU that need not be kept any more or that somebody replaced
+                  since, V(timer) in a run that does nothing but confirm.
               type: str
               sample: mtu
             target:

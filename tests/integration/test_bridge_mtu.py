@@ -287,6 +287,72 @@ def test_what_stands_on_the_bridge_grows_after_it_and_is_never_clamped(
     assert {mtus(net)[name] for name in ("top", "br0", *PORTS)} == {1500}
 
 
+def test_a_bridge_that_follows_is_checked_and_goes_back_with_what_it_stands_on(module: Module, net: Namespace) -> None:
+    """br1 has a macvlan of br0 as its port, and a macvlan on it: both would be clamped with them, for good."""
+    net.run("ip", "link", "add", "link", "br0", "name", "mv0", "type", "macvlan", "mode", "bridge")
+    net.run("ip", "link", "add", "br1", "type", "bridge")
+    net.run("ip", "link", "set", "mv0", "up", "master", "br1")
+    net.run("ip", "link", "set", "br1", "up")
+    net.run("ip", "link", "add", "link", "br1", "name", "mv1", "type", "macvlan", "mode", "bridge")
+    if IPV6:
+        net.run("ip", "address", "add", "2001:db8:1::1/64", "dev", "br1", "nodad")
+    settled(net)
+    before = everything(net)
+    for check in (True, False):
+        refused = module("bridge_mtu", options(1400, uppers=["mv0"]), check=check, inside=net.inside)
+        assert "expected 1500 or more: mv1 stands on br1, which follows mv0, with an MTU of 1500" in refused["msg"]
+    assert everything(net) == before
+    done = module("bridge_mtu", options(uppers=["mv0"]), inside=net.inside)
+    assert not done.failed, done["msg"]
+    assert done.warns("br1: it is not pinned, and follows mv0 from 1500 to 9000")
+    assert (mtus(net)["br1"], mtus(net)["mv1"]) == (9000, 1500)
+    assert module("bridge_mtu", absent(), inside=net.inside)["changed"]
+    assert everything(net) == before
+    assert not MANIFEST.exists()
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_a_container_has_on_the_bridge_is_never_clamped(module: Module, net: Namespace, named: bool) -> None:
+    """It is found by the name of its network namespace, or by a process in it, whoever made the link."""
+    pod = Namespace(f"{net.name}pod")
+    subprocess.run(["ip", "netns", "add", pod.name], check=True)
+    process = None
+    try:
+        net.run(
+            "ip", "link", "add", "link", "br0", "name", "mv0", "netns", pod.name, "type", "macvlan", "mode", "bridge"
+        )
+        where = f"/run/netns/{pod.name}"
+        if not named:
+            process = subprocess.Popen(["ip", "netns", "exec", pod.name, "sleep", "300"])
+            assert until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n", timeout=10)
+            subprocess.run(["ip", "netns", "del", pod.name], check=True)
+            where = f"of process {process.pid} (sleep)"
+        enter = ["nsenter", f"--net=/proc/{process.pid}/ns/net"] if process else ["ip", "netns", "exec", pod.name]
+
+        def mtu() -> int:
+            shown = subprocess.run([*enter, "ip", "-j", "link", "show", "mv0"], check=True, capture_output=True)
+            return int(json.loads(shown.stdout)[0]["mtu"])
+
+        for check in (True, False):
+            refused = module("bridge_mtu", options(1400), check=check, inside=net.inside)
+            expected = f"expected 1500 or more: mv0 in the network namespace {where} stands on br0 with an MTU of 1500"
+            assert expected in refused["msg"]
+        assert (mtu(), mtus(net)["br0"]) == (1500, 1500)
+        for given in (options(1500), options(9000)):
+            assert not module("bridge_mtu", given, inside=net.inside).failed
+            assert mtu() == 1500
+        subprocess.run([*enter, "ip", "link", "set", "mv0", "mtu", "1400"], check=True)
+        done = module("bridge_mtu", options(1400), inside=net.inside)
+        assert not done.failed, done["msg"]
+        assert (mtu(), mtus(net)["br0"]) == (1400, 1400)
+    finally:
+        if process:
+            process.kill()
+            process.wait(10)
+        else:
+            subprocess.run(["ip", "netns", "del", pod.name], check=True)
+
+
 def test_an_mtu_below_ipv6_is_refused_and_its_addresses_are_intact(module: Module, net: Namespace) -> None:
     if not IPV6:
         pytest.skip("hardware: this kernel has no IPv6")
@@ -444,10 +510,14 @@ def routed(net: Namespace) -> Namespace:
 
 
 CONSENT: dict[str, Any] = {"allow_management_link": True, "revert_after": 10}
+# Without a connection of ssh that is what proves.
+PROBE: dict[str, Any] = {**CONSENT, "probe": "192.0.2.2"}
+# As the action plugin says it where there is one.
+BY_SSH = {**CONSENT, "fresh_connection": "possible", "ssh_connection": "192.0.2.9 50000 192.0.2.1 22"}
 
 
-def test_the_link_of_the_default_route_takes_consent_and_a_local_run_confirms_itself(
-    module: Module, routed: Namespace
+def test_the_link_of_the_default_route_takes_consent_and_a_local_run_a_probe(
+    module: Module, routed: Namespace, ends: tuple[Namespace, Namespace]
 ) -> None:
     for check in (True, False):
         refused = module("bridge_mtu", options(), check=check, inside=routed.inside)
@@ -456,22 +526,58 @@ def test_the_link_of_the_default_route_takes_consent_and_a_local_run_confirms_it
             "bridge_mtu", options(1500, ["p0"]) | {"bridges": [{"name": "br0", "mtu": 1400}]}, check, routed.inside
         )
         assert "br0 carries a default route" in refused["msg"]
-    predicted = module("bridge_mtu", options(**CONSENT), check=True, inside=routed.inside)
-    done = module("bridge_mtu", options(**CONSENT), inside=routed.inside)
+    before = mtus(routed)
+    for check in (True, False):
+        refused = module("bridge_mtu", options(**CONSENT), check=check, inside=routed.inside)
+        assert (
+            "allow_management_link: got True, expected a probe beside it: br0 carries a default route" in refused["msg"]
+        )
+        assert "this run comes by no connection of ssh" in refused["msg"]
+    assert (mtus(routed), MANIFEST.exists(), is_pinned(routed)) == (before, False, False)
+    predicted = module("bridge_mtu", options(**PROBE), check=True, inside=routed.inside)
+    done = module("bridge_mtu", options(**PROBE), inside=routed.inside)
     assert not done.failed, done["msg"]
-    for key in ("before", "after", "changes", "disruptive", "changed"):
+    for key in ("before", "changes", "disruptive", "changed"):
         assert predicted[key] == done[key], key
+    assert done["after"]["probe"]["passed"]
+    assert predicted["after"] == {**done["after"], "probe": None}
     assert {item["target"] for item in done["disruptive"]} == {"br0", *PORTS}
     assert not list(Path("/run").glob("bulwark-revert*"))
-    assert not module("bridge_mtu", options(**CONSENT), inside=routed.inside)["changed"]
-    assert module("bridge_mtu", absent() | CONSENT, inside=routed.inside)["changed"]
+    assert not module("bridge_mtu", options(**PROBE), inside=routed.inside)["changed"]
+    assert "expected a probe beside it" in module("bridge_mtu", absent() | CONSENT, inside=routed.inside)["msg"]
+    gone = module("bridge_mtu", absent() | PROBE, inside=routed.inside)
+    assert (gone["changed"], gone["after"]["revert"]) == (True, None)
+    assert not MANIFEST.exists()
+
+
+def test_a_probe_that_does_not_answer_is_no_proof_and_all_goes_back(
+    module: Module, routed: Namespace, ends: tuple[Namespace, Namespace]
+) -> None:
+    ends[0].run("ip", "link", "set", "p0x", "mtu", "1500")
+    before = mtus(routed)
+    failed = module("bridge_mtu", options(**PROBE), inside=routed.inside)
+    assert "probe: no packet of 9000 bytes comes back from 192.0.2.2" in failed["msg"]
+    assert mtus(routed) == before
+    assert not list(Path("/run").glob("bulwark-revert*"))
+
+
+def test_absent_leaves_what_somebody_set_since(module: Module, net: Namespace) -> None:
+    assert module("bridge_mtu", options(), inside=net.inside)["changed"]
+    net.run("ip", "link", "set", "p1", "mtu", "4000")
+    foretold = module("bridge_mtu", absent(), check=True, inside=net.inside)
+    real = module("bridge_mtu", absent(), inside=net.inside)
+    for key in ("before", "after", "changes"):
+        assert foretold[key] == real[key], key
+    for done in (foretold, real):
+        assert done.warns("p1 is left at an MTU of 4000")
+    assert {name: mtus(net)[name] for name in ("br0", *PORTS)} == {**dict.fromkeys(("br0", *PORTS), 1500), "p1": 4000}
     assert not MANIFEST.exists()
 
 
 @pytest.mark.parametrize("killed", [False, True])
 def test_nobody_confirms_and_the_machine_puts_all_back_by_itself(routed: Namespace, killed: bool) -> None:
     before = everything(routed)
-    with direct(routed, options(**CONSENT)) as process:
+    with direct(routed, options(**BY_SSH)) as process:
         if killed:
             assert until(lambda: {mtus(routed)[name] for name in ("br0", *PORTS)} == {9000}, timeout=30)
             process.send_signal(signal.SIGKILL)
@@ -485,9 +591,11 @@ def test_nobody_confirms_and_the_machine_puts_all_back_by_itself(routed: Namespa
     assert until(lambda: not list(Path("/run").glob("bulwark-revert*")), timeout=5)
 
 
-def test_a_late_confirmation_is_refused_and_an_early_one_ends_the_timer(routed: Namespace) -> None:
+def test_a_late_confirmation_is_refused_and_an_early_one_ends_the_timer(
+    routed: Namespace, ends: tuple[Namespace, Namespace]
+) -> None:
     def ran(**more: Any) -> dict[str, Any]:
-        with direct(routed, options(**CONSENT, **more)) as process:
+        with direct(routed, options(**PROBE, **more)) as process:
             assert process.stdout is not None
             found: dict[str, Any] = json.loads(process.stdout.read())
             return found
@@ -513,7 +621,7 @@ def test_a_bridge_of_a_hostile_name_is_set_and_put_back(module: Module, routed: 
     def mtu() -> int:
         return next(int(row["mtu"]) for row in routed.json("ip", "-j", "link") if row["ifindex"] == index)
 
-    given = {"bridges": [{"name": shown, "mtu": 1400}], "persist": False, **CONSENT}
+    given = {"bridges": [{"name": shown, "mtu": 1400}], "persist": False, **BY_SSH}
     with direct(routed, given) as process:
         assert process.stdout is not None
         assert json.loads(process.stdout.read())["after"]["bridges"][0]["mtu"] == 1400

@@ -44,14 +44,17 @@ def mtus(machine: Machine) -> dict[str, int]:
     return {link["ifname"]: link["mtu"] for link in links if link["ifname"] != "lo"}
 
 
-def bridge_mtu(machine: Machine, mtu: int, check: bool = False, **more: Any) -> Ran:
+def bridge_mtu(
+    machine: Machine, mtu: int, check: bool = False, variables: dict[str, Any] | None = None, **more: Any
+) -> Ran:
     inventory = machine.site.folder / "bridged.ini"
     inventory.write_text(f"{machine.inventory()}\n")
     options = {"bridges": [{"name": "br0", "mtu": mtu, "ports": ["host0"]}], "persist": False}
     options |= {"allow_management_link": True, "revert_after": 10, **more}
     ansible = [str(Path(sys.executable).parent / "ansible"), machine.name, "-i", str(inventory)]
     arguments = ["-m", "bulwark.node.bridge_mtu", "-a", json.dumps(options), *(["--check"] if check else [])]
-    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"}
+    arguments += ["-e", json.dumps(variables or {})]
+    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8", "ANSIBLE_BECOME_ALLOW_SAME_USER": "1"}
     done = subprocess.run(
         [*ansible, *arguments], capture_output=True, text=True, timeout=240, env=environment, check=False
     )
@@ -112,7 +115,9 @@ def test_a_change_that_cuts_ssh_heals_itself(bridged: Machine) -> None:
     assert failed.failed, failed.output
     assert "nothing is persisted" in failed["msg"]
     assert "old MTUs" in failed["msg"]
-    assert not failed["changed"]
+    assert "Live now: br0 1500, host0 1500." in failed["msg"]
+    # The pin stays, and nothing else.
+    assert (failed["changed"], [item["what"] for item in failed["not_undone"]]) == (True, ["the pin of br0"])
     assert mtus(bridged) == before
     assert until(lambda: left_over(bridged) == "", timeout=10), left_over(bridged)
     assert "nobody confirmed the new MTUs" in bridged.run("journalctl", "-b", "-t", "bulwark").stdout
@@ -129,6 +134,8 @@ def test_a_path_that_loses_large_packets_of_one_direction_is_no_way_either(bridg
         assert did.is_set()
     assert failed.failed, failed.output
     assert "nothing is persisted" in failed["msg"]
+    # It was pinned before.
+    assert not failed["changed"]
     assert mtus(bridged) == before
     assert until(lambda: left_over(bridged) == "", timeout=10), left_over(bridged)
 
@@ -173,3 +180,58 @@ def test_absent_over_the_bridge_itself_is_confirmed_too(bridged: Machine) -> Non
     assert set(mtus(bridged).values()) == {1500}
     assert not bridged.path("/var/lib/bulwark").exists()
     assert left_over(bridged) == ""
+
+
+HIDE = '#!/bin/sh\n# root -c command: run by PID 1, which has nothing of the connection.\nexec systemd-run --quiet --pipe --wait --collect /bin/sh -c "$3"\n'
+
+
+def test_a_become_that_hides_the_connection_hides_no_link_that_carries_it(bridged: Machine) -> None:
+    bridged.write("/usr/local/bin/hide", HIDE)
+    bridged.path("/usr/local/bin/hide").chmod(0o755)
+    become = {"ansible_become": True, "ansible_become_method": "su", "ansible_become_exe": "/usr/local/bin/hide"}
+    for check in (True, False):
+        refused = bridge_mtu(bridged, 1400, check, become, allow_management_link=False)
+        assert "br0 carries this connection" in refused["msg"], refused.output
+    done = bridge_mtu(bridged, 1400, variables=become)
+    assert not done.failed, done["msg"]
+    assert (done["after"]["revert"], set(mtus(bridged).values())) == (None, {1400})
+    assert left_over(bridged) == ""
+    assert bridge_mtu(bridged, 1500, variables=become)["changed"]
+
+
+def test_a_connection_that_no_reset_ends_is_refused_before_the_first_write(bridged: Machine, tmp_path: Path) -> None:
+    """Whoever keeps the master alive: to Ansible there is none."""
+    before = mtus(bridged)
+    lasting = tmp_path / "ssh"
+    lasting.write_text('#!/bin/sh\ncase " $* " in *" -O "*) exit 1 ;; esac\nexec ssh "$@"\n')
+    lasting.chmod(0o755)
+    shared = {"ansible_ssh_executable": str(lasting)}
+    control = ["-o", f"ControlPath={bridged.site.folder}/m"]
+    shared["ansible_ssh_args"] = " ".join(["-o ControlMaster=auto -o ControlPersist=60", *control])
+    for check in (True, False):
+        refused = bridge_mtu(bridged, 1400, check, shared)
+        assert "allow_management_link: got True, expected a probe beside it" in refused["msg"], refused.output
+        assert "ssh gives the same connection again after a reset of it" in refused["msg"]
+        assert not refused["changed"]
+    assert mtus(bridged) == before
+    # Where no link is to change, there is nothing to prove.
+    assert not bridge_mtu(bridged, 1500, variables=shared)["changed"]
+    subprocess.run(["ssh", *control, "-O", "exit", "any"], check=True)
+
+
+def test_a_confirmation_that_fails_says_what_is_live_and_when_it_goes(bridged: Machine) -> None:
+    """Somebody sets a port while the packets come that prove the new connection."""
+    od = bridged.path("/usr/local/bin/od")
+    bridged.write("/usr/local/bin/od", '#!/bin/sh\n/sbin/ip link set host0 mtu 1500\nexec /usr/bin/od "$@"\n')
+    od.chmod(0o755)
+    try:
+        failed = bridge_mtu(bridged, 1400)
+    finally:
+        od.unlink()
+    assert failed.failed, failed.output
+    assert "host0 no longer has the MTU 1400 but 1500" in failed["msg"]
+    assert re.search(r"Live now: .*br0 1400.* In \d+ s the timer on the machine puts back .*br0 1500", failed["msg"])
+    assert failed["changed"]
+    assert {link["name"]: link["old"] for link in failed["after"]["revert"]["links"]} == {"br0": 1500, "host0": 1500}
+    assert until(lambda: set(mtus(bridged).values()) == {1500}, timeout=20)
+    assert until(lambda: left_over(bridged) == "", timeout=10), left_over(bridged)

@@ -47,7 +47,7 @@ ROLES: Mapping[str, Mapping[str, str]] = {
     "rlimits": {"entries[]": "rlimit"},
 }
 """The roles that stand for modules. Under the role's own prefix are one module's options, a dictionary or a list of another's."""
-_LEFT_OUT = ("confirm",)
+LEFT_OUT = ("confirm", "ssh_connection", "fresh_connection")
 """Options that no playbook gives."""
 
 _WITHOUT_NEEDS = ("bridge_mtu",)
@@ -210,7 +210,7 @@ def _role_options(given: Documentation) -> Documentation:
             **({"options": _role_options(option["suboptions"])} if "suboptions" in option else {}),
         }
         for name, option in given.items()
-        if name not in _LEFT_OUT
+        if name not in LEFT_OUT
     }
 
 

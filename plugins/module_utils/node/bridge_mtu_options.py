@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +14,14 @@ from typing import Any
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Params
 from ansible_collections.bulwark.node.plugins.module_utils.errors import OptionError
 
-__all__ = ["ALL", "ARGUMENT_SPEC", "IPV6_MINIMUM", "Desired", "Wanted", "desired"]
+__all__ = ["ALL", "ARGUMENT_SPEC", "IPV6_MINIMUM", "Desired", "Wanted", "desired", "ssh_connection"]
 
 ALL = "all"
 IPV6_MINIMUM = 1280
 _MINIMUM, _MAXIMUM = 68, 65535  # ETH_MIN_MTU and ETH_MAX_MTU of linux/if_ether.h
 _REVERT = (10, 3600)
+_PORT = 65535
+_SOCKET = r"([0-9A-Fa-f.:]{2,45})(?:%[\w.-]{1,15})? ([0-9]{1,5})"
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "bridges": {
@@ -37,6 +40,8 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "revert_after": {"type": "int", "default": 120},
     "probe": {"type": "str"},
     "confirm": {"type": "str", "no_log": False},
+    "ssh_connection": {"type": "str"},
+    "fresh_connection": {"type": "str", "choices": ["possible", "shared", "none"], "default": "none"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 
@@ -55,7 +60,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Desired:
-    """The options. ``bridges`` None (state absent alone): every bridge that we set."""
+    """The options. ``bridges`` None (state absent alone): every bridge that we set.
+
+    ``ssh_connection`` is the one that the action plugin was told of, ``fresh_connection`` whether it can have another one.
+    """
 
     bridges: tuple[Wanted, ...] | None
     present: bool
@@ -64,6 +72,8 @@ class Desired:
     revert_after: int
     probe: str | None
     confirm: str | None
+    ssh_connection: str | None = None
+    fresh_connection: str = "none"
 
 
 def desired(params: Params) -> Desired:
@@ -74,8 +84,9 @@ def desired(params: Params) -> Desired:
         raise OptionError("bridges", bridges, "at least one bridge")
     if not _REVERT[0] <= params["revert_after"] <= _REVERT[1]:
         raise OptionError("revert_after", params["revert_after"], f"{_REVERT[0]} to {_REVERT[1]} seconds")
-    if params["probe"] is not None and not present:
-        raise OptionError("probe", params["probe"], "no address beside state absent")
+    given = params["ssh_connection"]
+    if given is not None and ssh_connection(given) is None:
+        raise OptionError("ssh_connection", given, "what sshd says: client port server port")
     wanted = [_wanted(f"bridges[{index}]", bridge, present) for index, bridge in enumerate(bridges or ())]
     for index, each in enumerate(wanted):
         earlier = next((other for other in wanted[:index] if other.name == each.name), None)
@@ -89,7 +100,25 @@ def desired(params: Params) -> Desired:
         revert_after=params["revert_after"],
         probe=_address(params["probe"]),
         confirm=params["confirm"],
+        ssh_connection=given,
+        fresh_connection=params["fresh_connection"],
     )
+
+
+def ssh_connection(text: str | None) -> str | None:
+    """A value of ``SSH_CONNECTION``, None where it is not of that form: it comes from the node, and may be anything.
+
+    Without a socket of its own sshd says UNKNOWN, which is none. A link-local address has its zone.
+    """
+    found = re.fullmatch(rf"{_SOCKET} {_SOCKET}", text or "", re.ASCII)
+    if found is None:
+        return None
+    try:
+        for address in found.group(1, 3):
+            ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    return text if all(0 < int(port) <= _PORT for port in found.group(2, 4)) else None
 
 
 def _wanted(option: str, bridge: Mapping[str, Any], present: bool) -> Wanted:

@@ -92,7 +92,12 @@ class Persisted:
     @property
     def names(self) -> frozenset[str]:
         """The links that our files are about."""
-        return frozenset(name for entries in self._entries().values() for name in entries)
+        return frozenset(self.mtus)
+
+    @property
+    def mtus(self) -> Mapping[str, int]:
+        """The MTU that our files give to each link at boot."""
+        return {name: mtus[-1] for entries in self._entries().values() for name, mtus in entries.items()}
 
     def check(self, goals: Iterable[Goal]) -> None:
         """Raise where a link has a manager that we do not write for, shares its file, or another file would win."""

@@ -4,12 +4,13 @@
 """Which links get which MTU, in which order, and what the kernel would refuse: pure, over the links as they are.
 
 Sources: dev_validate_mtu() in net/core/dev.c, vlan_device_event() and vlan_dev_change_mtu() in net/8021q, br_mtu_auto_adjust()
-in net/bridge/br_if.c, bond_change_mtu() in drivers/net/bonding, vxlan_change_mtu() in drivers/net/vxlan.
+in net/bridge/br_if.c, bond_change_mtu() in drivers/net/bonding, vxlan_change_mtu() in drivers/net/vxlan, ipvlan_device_event() in
+drivers/net/ipvlan, macsec_notify() in drivers/net/macsec.c.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OptionError
@@ -17,13 +18,31 @@ from ansible_collections.bulwark.node.plugins.module_utils.node import bridges
 from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu_options import ALL, IPV6_MINIMUM, Wanted
 from ansible_collections.bulwark.node.plugins.module_utils.node.links import Link
 
-__all__ = ["Goal", "check", "detour", "goals", "in_order", "pinned_ones", "ports", "settle", "uppers"]
+__all__ = [
+    "MIRROR",
+    "SHRINK",
+    "Goal",
+    "check",
+    "detour",
+    "drawn",
+    "given",
+    "goals",
+    "hanging",
+    "in_order",
+    "pinned_ones",
+    "ports",
+    "settle",
+    "unpinned",
+    "uppers",
+]
 
-# The kernel makes these smaller with what they stand on, and never larger again.
-_SHRINK = ("vlan", "macvlan", "macvtap")
-# It gives these the MTU of what they stand on whenever that is set.
-_MIRROR = "ipvlan"
-_BOUND_TO_LOWER = (*_SHRINK, _MIRROR)
+SHRINK = ("vlan", "macvlan", "macvtap", "macsec")
+"""Kinds that the kernel makes smaller with what they stand on, and never larger again."""
+MIRROR = ("ipvlan", "ipvtap")
+"""Kinds that it gives the MTU of what they stand on whenever that is set."""
+_BOUND_TO_LOWER = (*SHRINK, *MIRROR)
+# They give their slaves their own MTU.
+_BONDS = ("bond", "team")
 
 
 @dataclass(frozen=True)
@@ -31,6 +50,7 @@ class Goal:
     """The MTU that a link shall have, and the option that asks for it.
 
     ``pin``: it is a bridge that shall keep it. ``follows``: it is one that comes to it by its ports, and is not set.
+    ``drawn_by``: the name of the link with which this one merely changes, though nobody asked for it.
     """
 
     link: Link
@@ -38,6 +58,7 @@ class Goal:
     option: str
     pin: bool = False
     follows: bool = False
+    drawn_by: str | None = None
 
     @property
     def pins(self) -> bool:
@@ -115,9 +136,9 @@ def _raise_lowers(links: Sequence[Link], goal: Goal, found: dict[int, Goal], nam
     lower = _by_index(links, goal.link.lower) if goal.link.kind in _BOUND_TO_LOWER else None
     if lower is None:
         return
-    known = found.get(lower.index)
-    if max(lower.mtu or 0, known.mtu if known else 0) < goal.mtu and lower.index not in named:
-        found[lower.index] = Goal(lower, goal.mtu, goal.option)
+    known, room = found.get(lower.index), goal.mtu + goal.link.overhead
+    if max(lower.mtu or 0, known.mtu if known else 0) < room and lower.index not in named:
+        found[lower.index] = Goal(lower, room, goal.option)
         _raise_lowers(links, found[lower.index], found, named)
 
 
@@ -142,15 +163,30 @@ def _follows(links: Sequence[Link], goal: Goal, found: Mapping[int, Goal], pinne
 def in_order(links: Sequence[Link], wanted: Mapping[int, Goal]) -> list[Goal]:
     """The goals that are not met: first what shrinks, from the top, then what grows, from the bottom.
 
-    So no link is ever larger than what carries its frames.
+    So no link is ever larger than what carries its frames. Last comes what is ``given`` the MTU of another, which is set before.
     """
     open_goals = [goal for goal in wanted.values() if goal.link.mtu != goal.mtu and not goal.follows]
-    shrinking = [goal for goal in open_goals if (goal.link.mtu or 0) > goal.mtu]
-    growing = [goal for goal in open_goals if (goal.link.mtu or 0) < goal.mtu]
+    late = [goal for goal in open_goals if given(links, goal.link)]
+    shrinking = [goal for goal in open_goals if goal not in late and (goal.link.mtu or 0) > goal.mtu]
+    growing = [goal for goal in open_goals if goal not in late and (goal.link.mtu or 0) < goal.mtu]
     return [
         *sorted(shrinking, key=lambda goal: (-_height(links, goal.link), goal.link.index)),
         *sorted(growing, key=lambda goal: (_height(links, goal.link), goal.link.index)),
+        *sorted(late, key=lambda goal: (_height(links, goal.link), goal.link.index)),
     ]
+
+
+def unpinned(wanted: Mapping[int, Goal], pinned: Collection[int]) -> list[Goal]:
+    """The bridges that have the MTU, and are to be pinned at it."""
+    return [
+        goal for goal in wanted.values() if goal.pin and goal.link.mtu == goal.mtu and goal.link.index not in pinned
+    ]
+
+
+def given(links: Sequence[Link], link: Link) -> bool:
+    """Whether a link gets the MTU of another one whenever that is set: what mirrors it, and a slave of a bond."""
+    master = _by_index(links, link.master)
+    return link.kind in MIRROR or (master is not None and master.kind in _BONDS)
 
 
 def _height(links: Sequence[Link], link: Link, seen: tuple[int, ...] = ()) -> int:
@@ -162,18 +198,73 @@ def _height(links: Sequence[Link], link: Link, seen: tuple[int, ...] = ()) -> in
 
 
 def settle(links: Sequence[Link], mtus: Mapping[int, int], pinned: Collection[int]) -> tuple[Link, ...]:
-    """The links after these MTUs were set: a bridge that nobody set and that is not ``pinned`` follows its ports."""
-    found = [replace(link, mtu=mtus.get(link.index, link.mtu)) for link in links]
-    for at, link in enumerate(found):
-        own = [port.mtu for port in ports(found, link) if port.mtu is not None]
-        touched = any(port.index in mtus for port in ports(found, link))
-        if link.kind == "bridge" and touched and not {link.index} & {*pinned, *mtus}:
-            found[at] = replace(link, mtu=min(own))
-    followed = {link.index: link.mtu for link, old in zip(found, links) if link.index in mtus or link.mtu != old.mtu}
-    return tuple(
-        replace(link, mtu=followed[link.lower]) if link.kind == _MIRROR and link.lower in followed else link
-        for link in found
-    )
+    """The links after these MTUs were set, in this order: a bridge that nobody set and that is not ``pinned`` follows its ports."""
+    settled = _settled(links, mtus, pinned)
+    return tuple(replace(link, mtu=settled[link.index][0]) if link.index in settled else link for link in links)
+
+
+def drawn(links: Sequence[Link], wanted: Mapping[int, Goal], pinned: Collection[int]) -> dict[int, Goal]:
+    """What merely changes with the goals that are not met, and with pins, by index: nobody asked for it."""
+    steps = {goal.link.index: goal.mtu for goal in (*in_order(links, wanted), *unpinned(wanted, pinned))}
+    settled = _settled(links, steps, pinned)
+    found = {}
+    for link in links:
+        mtu, cause = settled.get(link.index, (link.mtu, 0))
+        if mtu is not None and mtu != link.mtu and link.index not in wanted:
+            found[link.index] = Goal(link, mtu, wanted[cause].option, drawn_by=wanted[cause].link.name)
+    return found
+
+
+def hanging(links: Sequence[Link], indexes: Collection[int]) -> list[Link]:
+    """What stands on these, or is a slave of one, and so on, from the bottom: with them the kernel may change it. Bridges are not among it."""
+    bonds = [link.index for link in links if link.kind in _BONDS]
+    found: dict[int, Link] = {}
+    waiting = list(indexes)
+    while waiting:
+        at = waiting.pop()
+        for link in links:
+            if link.index not in found and at in (link.lower, link.master if link.master in bonds else None):
+                found[link.index] = link
+                waiting.append(link.index)
+    return sorted(found.values(), key=lambda link: (_height(links, link), link.index))
+
+
+def _settled(links: Sequence[Link], mtus: Mapping[int, int], pinned: Collection[int]) -> dict[int, tuple[int, int]]:
+    """(MTU, index of the link that was set for it) of all that is set, and that the kernel then changes; by index."""
+    now = {link.index: link.mtu or 0 for link in links}
+    found = {}
+    for cause, asked in mtus.items():
+        seen: set[int] = set()
+        waiting = [(cause, asked)]
+        while waiting:
+            at, mtu = waiting.pop(0)
+            # Masters and lower links may be told in a circle.
+            if at not in seen:
+                seen.add(at)
+                now[at] = mtu
+                found[at] = (mtu, cause)
+                waiting += _changed_with(links, at, now, {*pinned, *mtus})
+    return found
+
+
+def _changed_with(
+    links: Sequence[Link], at: int, now: Mapping[int, int], held: Collection[int]
+) -> Iterator[tuple[int, int]]:
+    """(index, MTU) of what the kernel changes when a link has changed; ``held`` are the bridges that do not follow."""
+    link = _by_index(links, at)
+    if link is None:
+        return
+    for upper in uppers(links, link):
+        room = now[at] - upper.overhead
+        if upper.kind in MIRROR or (upper.kind in SHRINK and now[upper.index] > room):
+            yield upper.index, room
+    if link.kind in _BONDS:
+        yield from ((slave.index, now[at]) for slave in ports(links, link))
+    master = _by_index(links, link.master)
+    if master and master.kind == "bridge" and master.index not in held:
+        smallest = min((now[port.index] for port in ports(links, master) if port.mtu), default=now[master.index])
+        if smallest != now[master.index]:
+            yield master.index, smallest
 
 
 def pinned_ones(links: Sequence[Link], recorded: Collection[int]) -> frozenset[int]:
@@ -189,34 +280,41 @@ def pinned_ones(links: Sequence[Link], recorded: Collection[int]) -> frozenset[i
     )
 
 
-def check(links: Sequence[Link], wanted: Mapping[int, Goal], with_ipv6: Collection[int]) -> None:
+def check(
+    links: Sequence[Link], wanted: Mapping[int, Goal], also: Mapping[int, Goal], with_ipv6: Collection[int]
+) -> None:
     """Raise for the first change that the kernel would refuse, or answer with a loss that cannot be made good.
 
-    ``with_ipv6``: the indexes of the links with an IPv6 address.
+    ``also``: what is ``drawn``, ``with_ipv6``: the indexes of the links with an IPv6 address.
     """
     for goal in (goal for goal in wanted.values() if goal.link.mtu != goal.mtu):
-        _check_bounds(links, goal, with_ipv6)
+        _check_bounds(goal, with_ipv6)
         _check_lower(links, goal, wanted)
+        _check_uppers(links, goal, wanted)
+    for goal in also.values():
+        _check_bounds(goal, with_ipv6)
         _check_uppers(links, goal, wanted)
     for goal in wanted.values():
         if goal.pins:
             detour(goal.link, goal.mtu, links)
 
 
-def _check_bounds(links: Sequence[Link], goal: Goal, with_ipv6: Collection[int]) -> None:
-    # A bond gives its slaves its own MTU.
-    slaves = ports(links, goal.link) if goal.link.kind in ("bond", "team") else []
-    for link in (goal.link, *slaves):
-        low, high = link.min_mtu or 0, link.max_mtu
-        if goal.mtu < low or (high is not None and goal.mtu > high):
-            bounds = f"{low} to {high}" if high is not None else f"{low} or more"
-            raise OptionError(goal.option, goal.mtu, f"{bounds}, which the driver of {link.name} takes")
-        if goal.mtu < IPV6_MINIMUM <= (link.mtu or 0) and link.index in with_ipv6:
-            raise OptionError(
-                goal.option,
-                goal.mtu,
-                f"{IPV6_MINIMUM} or more: {link.name} has IPv6 addresses, which the kernel would remove for good",
-            )
+def _check_bounds(goal: Goal, with_ipv6: Collection[int]) -> None:
+    link = goal.link
+    low, high = link.min_mtu or 0, link.max_mtu
+    if goal.mtu < low or (high is not None and goal.mtu > high):
+        bounds = f"{low} to {high}" if high is not None else f"{low} or more"
+        raise OptionError(goal.option, goal.mtu, f"{bounds}, which the driver of {link.name} takes")
+    if goal.mtu < IPV6_MINIMUM <= (link.mtu or 0) and link.index in with_ipv6:
+        raise OptionError(
+            goal.option,
+            goal.mtu,
+            f"{IPV6_MINIMUM} or more: {_named(goal)} has IPv6 addresses, which the kernel would remove for good",
+        )
+
+
+def _named(goal: Goal) -> str:
+    return f"{goal.link.name}, which follows {goal.drawn_by}," if goal.drawn_by else goal.link.name
 
 
 def _check_lower(links: Sequence[Link], goal: Goal, wanted: Mapping[int, Goal]) -> None:
@@ -234,13 +332,16 @@ def _check_lower(links: Sequence[Link], goal: Goal, wanted: Mapping[int, Goal]) 
 def _check_uppers(links: Sequence[Link], goal: Goal, wanted: Mapping[int, Goal]) -> None:
     """The kernel makes what stands on a link smaller with it, and never larger again."""
     for upper in uppers(links, goal.link):
-        mtu = wanted[upper.index].mtu if upper.index in wanted else upper.mtu or 0
-        if upper.kind in _SHRINK and mtu > goal.mtu:
+        mtu, room = upper.mtu or 0, goal.mtu - upper.overhead
+        # Of one that is set as well it is known whether it fits: _check_lower().
+        is_set = upper.index in wanted and wanted[upper.index].mtu != mtu
+        if upper.kind in SHRINK and mtu > room and not is_set:
+            helps = "Make it smaller" if goal.drawn_by else "Name it in uppers, or make it smaller"
             raise OptionError(
                 goal.option,
                 goal.mtu,
-                f"{mtu} or more: {upper.name} stands on {goal.link.name} with an MTU of {mtu}. Name it in uppers, or make it "
-                f"smaller first: ip link set {upper.name} mtu {goal.mtu}",
+                f"{mtu + upper.overhead} or more: {upper.name} stands on {_named(goal)} with an MTU of {mtu}. {helps} first: "
+                f"ip link set {upper.name} mtu {room}",
             )
 
 
@@ -251,7 +352,7 @@ def detour(link: Link, mtu: int, links: Sequence[Link]) -> int:
     """
     if link.max_mtu is None or mtu < min(link.max_mtu, 65535):
         return mtu + 1
-    if any(upper.kind in _SHRINK and (upper.mtu or 0) >= mtu for upper in uppers(links, link)):
+    if any(upper.kind in SHRINK and (upper.mtu or 0) + upper.overhead >= mtu for upper in uppers(links, link)):
         raise BulwarkError(
             f"{link.name}: cannot be pinned at its largest MTU, {mtu}, while links of that size stand on it"
         )

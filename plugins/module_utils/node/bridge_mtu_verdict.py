@@ -9,20 +9,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Change, Unmet
-from ansible_collections.bulwark.node.plugins.module_utils.node import bridge_mtu_plan, bridges
+from ansible_collections.bulwark.node.plugins.module_utils.node import (
+    bridge_mtu_elsewhere,
+    bridge_mtu_plan,
+    bridges,
+)
 from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu_plan import Goal
 from ansible_collections.bulwark.node.plugins.module_utils.node.links import Link
 from ansible_collections.bulwark.node.plugins.module_utils.node.network import Network
 
-__all__ = ["disruptive", "lost", "silent", "stays", "warnings"]
+__all__ = ["disruptive", "lost", "of_others", "shrunk", "silent", "stays", "warnings"]
 
 _CNI = {"Cilium": "cilium_host", "Calico": "cali"}
 
 
 def lost(before: Network, after: Network, goals: Mapping[int, Goal]) -> list[Unmet]:
-    """Addresses and routes of the links that we touched, which are no longer there."""
+    """Addresses and routes of the links that changed, which are no longer there; and those routes that are of no link."""
     names = {goal.link.index: goal.link.name for goal in goals.values()}
     addresses = [each for each in before.addresses - after.addresses if each.index in names]
+    names[0] = "a next hop that cannot be told"
     routes = [each for each in before.routes - after.routes if each.index in names]
     remedy = "The kernel or a network manager removed it. Look who else configures the link."
     return [
@@ -40,7 +45,26 @@ def lost(before: Network, after: Network, goals: Mapping[int, Goal]) -> list[Unm
             )
             for each in sorted(routes, key=lambda each: each.destination or "")
         ),
+        *(
+            Unmet(text, text, None, f"the route {text} was lost with the change", remedy)
+            for text in sorted(before.sinks - after.sinks)
+        ),
     ]
+
+
+def shrunk(
+    before: Sequence[Link], after: Sequence[Link], goals: Mapping[int, Goal], drawn: Mapping[int, Goal]
+) -> list[Unmet]:
+    """What stands on the links and was made smaller, which was not foreseen."""
+    now = {link.index: link.mtu for link in after}
+    found = []
+    for link in bridge_mtu_plan.hanging(before, [*goals, *drawn]):
+        expected = drawn[link.index].mtu if link.index in drawn else link.mtu or 0
+        got = now.get(link.index)
+        if link.index not in goals and got is not None and got < expected:
+            reason = f"it stands on a link that was set, and was made smaller with it: it has {got} and not {expected}"
+            found.append(Unmet(link.name, expected, got, reason, "Look who else writes it."))
+    return found
 
 
 def stays(change: Change) -> Unmet:
@@ -91,6 +115,24 @@ def warnings(links: Sequence[Link], goals: Iterable[Goal], changed: bool) -> lis
     for product, name in _CNI.items():
         if changed and any(link.name.startswith(name) for link in links):
             found.append(f"the pods of {product} that are there keep the MTU that they were made with: replace them")
+    return found
+
+
+def of_others(goals: Mapping[int, Goal], drawn: Mapping[int, Goal], unseen: str | None) -> list[str]:
+    """Bridges that nobody named and that follow, and links in network namespaces that could not be looked at (``unseen``)."""
+    found = [
+        f"{goal.link.name}: it is not pinned, and follows {goal.drawn_by} from {goal.link.mtu} to {goal.mtu}"
+        for goal in drawn.values()
+        if goal.link.kind == "bridge"
+    ]
+    if unseen:
+        names = ", ".join(
+            goal.link.name for goal in bridge_mtu_elsewhere.lowered([*goals.values(), *drawn.values()]).values()
+        )
+        found.append(
+            f"{names}: what stands on it in these network namespaces could not be seen, and is made smaller with it for good: "
+            f"{unseen}"
+        )
     return found
 
 

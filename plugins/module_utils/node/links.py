@@ -9,7 +9,7 @@ import os
 import posixpath
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
@@ -17,17 +17,19 @@ from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import netlink
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 
-__all__ = ["Link", "facts", "observe", "read_mtu", "set_mtu"]
+__all__ = ["Link", "facts", "observe", "read_mtu", "set_mtu", "standing_on"]
 
 _NET = "/sys/class/net"
-_GETLINK, _SETLINK = 18, 19
+_GETLINK, _SETLINK, _GETNSID = 18, 19, 90
+_RTGENMSG, _NETNSA_NSID, _NETNSA_FD = 4, 1, 3  # its bytes, and attributes of linux/net_namespace.h
 _IFINFO = 16  # bytes of ifinfomsg
-# IFLA_*, IFLA_INFO_*, IFLA_BR_* and IFLA_VXLAN_* of linux/if_link.h
+# IFLA_*, IFLA_INFO_*, IFLA_BR_*, IFLA_VXLAN_* and IFLA_MACSEC_* of linux/if_link.h
 _IFNAME, _MTU, _LINK, _MASTER, _LINKINFO, _EXT_MASK, _LINK_NETNSID, _MIN_MTU, _MAX_MTU = 3, 4, 5, 10, 18, 29, 37, 50, 51
 _INFO_KIND, _INFO_DATA = 1, 2
 _BR_STP_STATE, _BR_VLAN_FILTERING = 5, 7
 _VXLAN_LINK, _VXLAN_GROUP6, _VXLAN_LOCAL6 = 3, 16, 17
 _VXLAN_OVERHEAD, _VXLAN6_OVERHEAD = 50, 70  # bytes: VXLAN_HEADROOM and VXLAN6_HEADROOM of net/vxlan.h
+_MACSEC_ICV_LEN, _MACSEC_OVERHEAD = 3, 16  # bytes: macsec_extra_len() of drivers/net/macsec.c, and the check value
 _SKIP_STATS = struct.pack("=I", 8)  # RTEXT_FILTER_SKIP_STATS
 # Their IFLA_LINK is the other end, which they do not stand on.
 _PAIRS = ("veth", "netkit")
@@ -94,10 +96,29 @@ def facts(host: Host, request: Request = PASSIVE) -> list[dict[str, Any]]:
 
 def observe(host: Host) -> list[Link]:
     """All links of our network namespace, by index."""
-    request = bytes(_IFINFO) + netlink.attribute(_EXT_MASK, _SKIP_STATS)
-    answer = netlink.dump(host, netlink.ROUTE, _GETLINK, request)
+    answer = _dump(host)
     links = _from_sysfs(host) if answer is None else [_link(message) for message in netlink.messages(answer)]
     return sorted(links, key=lambda link: link.index)
+
+
+def standing_on(host: Host, namespace: int) -> list[Link]:
+    """The links here that stand on one of another network namespace, an open descriptor: ``lower`` is its index over there."""
+    # The dump comes first: by it the other namespace gets its number here, which a link is told with.
+    answer = _dump(host) or b""
+    body = bytes(_RTGENMSG) + netlink.attribute(_NETNSA_FD, struct.pack("=I", namespace))
+    told = next(netlink.messages(netlink.request(host, netlink.ROUTE, _GETNSID, body)), b"")
+    number = netlink.attributes(told, _RTGENMSG).get(_NETNSA_NSID)
+    found = []
+    for message in netlink.messages(answer):
+        attributes, link = netlink.attributes(message, _IFINFO), _link(message)
+        if number is not None and attributes.get(_LINK_NETNSID) == number and link.kind not in _PAIRS:
+            found.append(replace(link, lower=netlink.number(attributes.get(_LINK))))
+    return found
+
+
+def _dump(host: Host) -> bytes | None:
+    request = bytes(_IFINFO) + netlink.attribute(_EXT_MASK, _SKIP_STATS)
+    return netlink.dump(host, netlink.ROUTE, _GETLINK, request)
 
 
 def read_mtu(host: Host, index: int) -> int | None:
@@ -136,7 +157,7 @@ def _link(message: bytes) -> Link:
         max_mtu=netlink.number(found.get(_MAX_MTU)) or None,
         master=netlink.number(found.get(_MASTER)) or None,
         lower=None if elsewhere or kind in _PAIRS else lower or None,
-        overhead=_overhead(data) if kind == "vxlan" else 0,
+        overhead=_overhead(kind, data),
         elsewhere=elsewhere,
         peer=lower or None if kind in _PAIRS and not elsewhere else None,
         stp=None if stp is None else stp != 0,
@@ -146,8 +167,12 @@ def _link(message: bytes) -> Link:
     )
 
 
-def _overhead(vxlan: dict[int, bytes]) -> int:
-    return _VXLAN6_OVERHEAD if _VXLAN_GROUP6 in vxlan or _VXLAN_LOCAL6 in vxlan else _VXLAN_OVERHEAD
+def _overhead(kind: str | None, data: dict[int, bytes]) -> int:
+    if kind == "macsec":
+        return _MACSEC_OVERHEAD + (netlink.number(data.get(_MACSEC_ICV_LEN)) or 0)
+    if kind == "vxlan":
+        return _VXLAN6_OVERHEAD if _VXLAN_GROUP6 in data or _VXLAN_LOCAL6 in data else _VXLAN_OVERHEAD
+    return 0
 
 
 def _text(value: bytes) -> str:

@@ -12,6 +12,7 @@ import contextlib
 import ipaddress
 import os
 import re
+import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ _IFADDRMSG = 8  # bytes
 _RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
 _RTNEXTHOP = struct.Struct("=HBBi")  # length, flags, hops, index
 _UNICAST, _CLONED = 1, 0x200
+_SINKS = {6: "blackhole", 7: "unreachable", 8: "prohibit", 9: "throw"}  # RTN_*
+_LASTING = (2, 3, 4, 16)  # RTPROT_KERNEL, BOOT, STATIC and DHCP
 _FAMILIES = {2: 4, 10: 16}  # AF_INET and AF_INET6, and the bytes of an address
 _ANCESTORS = 64
 
@@ -68,17 +71,25 @@ class Route:
 
 @dataclass(frozen=True)
 class Network:
-    """What must be the same before and after."""
+    """What must be the same before and after. ``sinks`` are routes that lead nowhere, as ``blackhole 10.0.0.0/8 table 254``.
+
+    They are those of the kernel, of administrators and of network managers: routing daemons come and go with theirs as they like.
+    """
 
     addresses: frozenset[Address]
     routes: frozenset[Route]
+    sinks: frozenset[str] = frozenset()
 
 
 def observe(host: Host) -> Network:
-    """All addresses, and the unicast routes of all tables. Empty in a tree."""
+    """All addresses, and the routes of all tables. Empty in a tree."""
     addresses = netlink.dump(host, netlink.ROUTE, _GETADDR, bytes(_IFADDRMSG))
     routes = netlink.dump(host, netlink.ROUTE, _GETROUTE, bytes(_RTMSG.size))
-    return Network(frozenset(_addresses(addresses or b"")), frozenset(_routes(host, routes or b"")))
+    return Network(
+        frozenset(_addresses(addresses or b"")),
+        frozenset(_routes(host, routes or b"")),
+        frozenset(_sinks(routes or b"")),
+    )
 
 
 def connection(host: Host) -> str | None:
@@ -232,6 +243,17 @@ def _routes(host: Host, answer: bytes) -> Iterator[Route]:
                 gateway,
                 netlink.number(found.get(_RTA_PRIORITY)) or 0,
             )
+
+
+def _sinks(answer: bytes) -> Iterator[str]:
+    for message in netlink.messages(answer):
+        if len(message) < _RTMSG.size:
+            continue
+        family, length, table, protocol, kind = (message[at] for at in (0, 1, 4, 5, 7))
+        if family in _FAMILIES and kind in _SINKS and protocol in _LASTING:
+            found = netlink.attributes(message, _RTMSG.size)
+            network = _text(found.get(_RTA_DST)) or ("0.0.0.0" if family == socket.AF_INET else "::")
+            yield f"{_SINKS[kind]} {network}/{length} table {netlink.number(found.get(_RTA_TABLE)) or table}"
 
 
 def _hops(found: dict[int, bytes]) -> Iterator[tuple[int, str | None]]:

@@ -40,11 +40,16 @@ rm -f {script}.running {state}
 
 @dataclass(frozen=True)
 class Pending:
-    """An armed timer: its token, the connection that armed it (None: none), and seconds after boot at which it acts."""
+    """An armed timer.
+
+    ``connection``: the one that armed it, None where a probe proves instead. ``deadline``: seconds after boot at which it
+    acts. ``mtus``: (name in sysfs, MTU) that it then sets, in this order.
+    """
 
     token: str
     connection: str | None
     deadline: float
+    mtus: tuple[tuple[str, int], ...] = ()
 
     @property
     def script(self) -> str:
@@ -56,6 +61,10 @@ class Pending:
         """The name of its units, without the suffix."""
         return f"bulwark-revert-{self.token}"
 
+    def seconds(self, host: Host) -> int:
+        """How long it still waits."""
+        return max(0, round(self.deadline - host.uptime()))
+
 
 def pending(host: Host) -> Pending | None:
     """The timer that is armed, None where none is. Raises BulwarkError where its state cannot be understood."""
@@ -64,8 +73,10 @@ def pending(host: Host) -> Pending | None:
         return None
     try:
         kept = json.loads(text)
-        found = Pending(str(int(kept["token"])), kept["connection"], float(kept["deadline"]))
-    except (ValueError, KeyError, TypeError):
+        # One of an earlier release says no MTUs.
+        mtus = tuple((str(name), int(mtu)) for name, mtu in kept.get("mtus", ()))
+        found = Pending(str(int(kept["token"])), kept["connection"], float(kept["deadline"]), mtus)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise BulwarkError(f"{_STATE}: is not what we wrote; wait until its timer has acted, then remove it") from None
     # A run that died while it armed left a script that nobody starts.
     return found if host.exists(found.script) and host.uptime() < found.deadline + _GRACE else None
@@ -73,7 +84,7 @@ def pending(host: Host) -> Pending | None:
 
 def arm(host: Host, mtus: Sequence[tuple[str, int]], seconds: int, connection: str | None) -> Pending:
     """Arm the timer: after ``seconds`` the links, by their names in sysfs, get these MTUs, in this order. Raises BulwarkError."""
-    made = Pending(str(secrets.randbits(64)), connection, host.uptime() + seconds)
+    made = Pending(str(secrets.randbits(64)), connection, host.uptime() + seconds, tuple(mtus))
     # What systemd starts is in the machine's own network.
     systemd = has_systemd(host) and not netns.foreign(host)
     script = _TEMPLATE.format(
@@ -83,7 +94,7 @@ def arm(host: Host, mtus: Sequence[tuple[str, int]], seconds: int, connection: s
         state=_STATE,
         lines="\n".join(f"set_mtu {shlex.quote(name)} {mtu}" for name, mtu in mtus),
     )
-    state = {"token": made.token, "connection": connection, "deadline": made.deadline}
+    state = {"token": made.token, "connection": connection, "deadline": made.deadline, "mtus": made.mtus}
     host.replace(_STATE, (json.dumps(state) + "\n").encode(), 0o600)
     # Of a name that is no UTF-8 the bytes.
     host.replace(made.script, os.fsencode(script), 0o600)

@@ -21,7 +21,9 @@ from ansible_collections.bulwark.node.tests.tools import generate
 ROOT = Path(__file__).parents[3]
 PROFILES: dict[str, Any] = yaml.safe_load((ROOT / "roles/harden/vars/main.yml").read_text())["__harden_profiles"]
 SPECS = {generate.PARTS[name]: part["options"] for name, part in settings.ARGUMENT_SPEC.items()}
-SPECS["bridge_mtu"] = {name: each for name, each in bridge_mtu_options.ARGUMENT_SPEC.items() if name != "confirm"}
+SPECS["bridge_mtu"] = {
+    name: each for name, each in bridge_mtu_options.ARGUMENT_SPEC.items() if name not in generate.LEFT_OUT
+}
 
 
 def shape(options: dict[str, Any]) -> dict[str, Any]:

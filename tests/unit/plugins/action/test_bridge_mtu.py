@@ -18,8 +18,15 @@ CONSENT: dict[str, Any] = {"bridges": [{"name": "br0", "mtu": 9000}], "allow_man
 DOWN = AnsibleConnectionFailure("Connection timed out")
 
 
-def facts(mtu: int, token: str | None = None) -> dict[str, Any]:
-    return {"bridges": [{"name": "br0", "mtu": mtu}], "revert": {"token": token} if token else None, "probe": None}
+OLD, NEW, THIRD = (f"198.51.100.9 {port} 192.0.2.2 22" for port in (50000, 50001, 50002))
+
+
+def facts(mtu: int, token: str | None = None, pinned: bool | None = None) -> dict[str, Any]:
+    ports = [{"name": "eth0", "mtu": mtu}]
+    shown = {"name": "br0", "mtu": mtu, "pinned": pinned, "ports": ports, "uppers": []}
+    links = [{"name": name, "mtu": mtu, "old": 1500} for name in ("br0", "eth0")]
+    armed = {"token": token, "seconds": 120, "links": links}
+    return {"bridges": [shown], "revert": armed if token else None, "probe": None}
 
 
 def answer(before: dict[str, Any], after: dict[str, Any], *kinds: str, **more: Any) -> dict[str, Any]:
@@ -27,7 +34,7 @@ def answer(before: dict[str, Any], after: dict[str, Any], *kinds: str, **more: A
         "changed": bool(kinds),
         "before": before,
         "after": after,
-        "changes": [{"kind": kind} for kind in kinds],
+        "changes": [{"kind": kind, "target": "br0", "before": 1500} for kind in kinds],
         "diff": [{"before": before, "after": after}],
         "disruptive": [],
         **more,
@@ -41,12 +48,17 @@ SECOND["diff"].append(FILE)
 
 
 class Wire:
-    """A connection, and what the module says on it, one answer or failure to each run. ``log``: what was done in turn."""
+    """A connection, and what the module says on it, one answer or failure to each run. ``log``: what was done in turn.
+
+    ``told``: what the login shell says of the connection, ``given``: the module's arguments that no playbook gives.
+    """
 
     transport = "ssh"
 
     def __init__(self, *answers: dict[str, Any] | Exception, sample: int = 64 << 10) -> None:
         self.answers, self.sample = list(answers), sample
+        self.told = [f"{OLD}\n", f"{NEW}\n"]
+        self.given: list[tuple[str | None, str]] = []
         self.log: list[Any] = []
         self.now = 0.0
         self._shell = SimpleNamespace(tmpdir=None)
@@ -55,13 +67,19 @@ class Wire:
         self.log.append("reset")
 
     def execute(self, module_args: dict[str, Any] | None = None, task_vars: Any = None) -> dict[str, Any]:
-        self.log.append((module_args or {}).get("confirm", "run"))
+        assert module_args is not None
+        self.log.append(module_args.get("confirm", "run"))
+        self.given.append((module_args["ssh_connection"], module_args["fresh_connection"]))
         said = self.answers.pop(0)
         if isinstance(said, Exception):
             raise said
         return said
 
     def command(self, text: str, sudoable: bool) -> dict[str, Any]:
+        assert not sudoable
+        if "SSH_CONNECTION" in text:
+            self.log.append("ask")
+            return {"rc": 0, "stdout": self.told.pop(0) if len(self.told) > 1 else self.told[0], "stderr": ""}
         self.log.append("sample")
         return {"rc": 0, "stdout": " 0a" * self.sample + "\n", "stderr": "", "sudoable": sudoable}
 
@@ -96,18 +114,18 @@ def test_without_an_armed_timer_there_is_one_run(
 ) -> None:
     wire = Wire(first)
     assert run(monkeypatch, wire, check, **CONSENT) == first
-    assert wire.log == ["run"]
+    assert wire.log == ["ask", "reset", "ask", "run"]
 
 
 def test_a_timer_is_cancelled_on_a_new_connection_that_carries_large_packets(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = Wire(FIRST, SECOND)
     result = run(monkeypatch, wire, **CONSENT)
-    assert wire.log == ["run", "reset", "sample", "7"]
+    assert wire.log == ["ask", "reset", "ask", "run", "reset", "sample", "ask", "7"]
     assert result == {
         "changed": True,
         "before": facts(1500),
         "after": facts(9000),
-        "changes": [{"kind": "mtu"}, {"kind": "file"}],
+        "changes": [{"kind": kind, "target": "br0", "before": 1500} for kind in ("mtu", "file")],
         "disruptive": [{"what": "br0"}],
         "diff": [{"before": facts(1500), "after": facts(9000)}, FILE],
         "warnings": ["one", "two"],
@@ -119,25 +137,93 @@ def test_on_this_machine_there_is_no_connection_to_be_made_anew(monkeypatch: pyt
     wire.transport = "local"
     assert run(monkeypatch, wire, **CONSENT)["changed"]
     assert wire.log == ["run", "7"]
+    assert wire.given == [(None, "none")] * 2
 
 
-@pytest.mark.parametrize(("given", "tries"), [({}, 61), ({"revert_after": 10}, 6), ({"revert_after": "20"}, 11)])
-def test_it_is_tried_until_the_timer_has_acted(
-    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], tries: int
+@pytest.mark.parametrize("transport", ["ssh", "paramiko_ssh", "paramiko", "smart", "ansible.netcommon.libssh"])
+def test_what_sudo_hides_is_asked_of_the_login_shell_and_a_fresh_connection_tried_before_the_first_write(
+    monkeypatch: pytest.MonkeyPatch, transport: str
 ) -> None:
+    wire = Wire(FIRST, SECOND)
+    wire.transport = transport
+    wire.told = [OLD, NEW, THIRD]
+    run(monkeypatch, wire, **CONSENT)
+    assert wire.given == [(NEW, "possible"), (THIRD, "possible")]
+
+
+def test_a_connection_that_stays_the_same_after_a_reset_is_told_before_the_first_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wire = Wire(answer(facts(1500), facts(1500)))
+    wire.told = [OLD]
+    run(monkeypatch, wire, **CONSENT)
+    assert (wire.given, wire.log) == ([(OLD, "shared")], ["ask", "reset", "ask", "run"])
+
+
+@pytest.mark.parametrize("args", [{}, {"allow_management_link": False}, {"allow_management_link": "no"}])
+def test_without_consent_no_connection_is_reset(monkeypatch: pytest.MonkeyPatch, args: dict[str, Any]) -> None:
+    wire = Wire(answer(facts(1500), facts(9000), "mtu"))
+    run(monkeypatch, wire, bridges=CONSENT["bridges"], **args)
+    assert (wire.given, wire.log) == ([(OLD, "possible")], ["ask", "run"])
+
+
+@pytest.mark.parametrize("transport", ["local", "community.docker.docker", "chroot"])
+def test_what_is_no_ssh_is_not_asked(monkeypatch: pytest.MonkeyPatch, transport: str) -> None:
+    wire = Wire(answer(facts(1500), facts(9000), "mtu"))
+    wire.transport = transport
+    run(monkeypatch, wire, **CONSENT, ssh_connection=OLD, fresh_connection="possible")
+    assert (wire.given, wire.log) == ([(None, "none")], ["run"])
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        (f"Welcome\nLast login: today\n{OLD}\r\n", OLD),
+        ("", None),
+        ("\n", None),
+        ("UNKNOWN 65535 UNKNOWN 65535\n", None),
+        (f"{OLD}\nbye\n", None),
+        (f"{OLD} {OLD}\n", None),
+        ("198.51.100.9 50000 {{ lookup('pipe', 'id') }} 22\n", None),
+    ],
+)
+def test_what_the_login_shell_says_is_taken_in_the_form_of_sshd_alone(
+    monkeypatch: pytest.MonkeyPatch, told: str, found: str | None
+) -> None:
+    wire = Wire(answer(facts(1500), facts(9000), "mtu"))
+    wire.told = [told]
+    run(monkeypatch, wire, **{**CONSENT, "allow_management_link": False})
+    assert wire.given == [(found, "possible")]
+
+
+def test_it_is_tried_until_the_timer_has_acted_and_the_machine_may_be_back(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = Wire(FIRST, *[DOWN] * 100)
-    result = run(monkeypatch, wire, **CONSENT, **given)
-    assert wire.log.count("7") == tries + 1
-    assert result["failed"]
-    assert not result["changed"]
-    assert "the timer on the machine puts the old MTUs back, and nothing is persisted" in result["msg"]
-    assert result["msg"].endswith("Connection timed out")
+    result = run(monkeypatch, wire, **CONSENT)
+    assert wire.log.count("7") == (120 + 15) // 2 + 2
+    # Nobody saw the timer act.
+    assert (result["failed"], result["changed"], result["after"]) == (True, True, None)
+    assert result["msg"].startswith(
+        "bridge_mtu: no new connection came through with the new MTUs, and nothing is persisted"
+    )
+    assert result["msg"].endswith(
+        "Connection timed out. What is live cannot be seen from here: by now the timer on the machine should have put back "
+        "br0 1500, eth0 1500."
+    )
+    assert (result["before"], result["changes"]) == (FIRST["before"], FIRST["changes"])
+
+
+def test_a_machine_that_names_an_endless_timer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = answer(facts(1500), facts(9000, "7"), "mtu")
+    first["after"]["revert"]["seconds"] = 1 << 40
+    wire = Wire(first, *[DOWN] * 2000)
+    run(monkeypatch, wire, **CONSENT)
+    assert wire.now < 3700
 
 
 def test_a_try_that_fails_is_no_end_while_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = Wire(FIRST, DOWN, SECOND)
     assert run(monkeypatch, wire, **CONSENT)["after"] == facts(9000)
-    assert wire.log == ["run", "reset", "sample", "7", "reset", "sample", "7"]
+    assert wire.log == ["ask", "reset", "ask", "run", *["reset", "sample", "ask", "7"] * 2]
 
 
 def test_a_connection_that_loses_large_packets_cancels_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,17 +234,58 @@ def test_a_connection_that_loses_large_packets_cancels_nothing(monkeypatch: pyte
     assert "7" not in wire.log
 
 
-@pytest.mark.parametrize("not_undone", [[], [{"what": "the pin of br0", "reason": "it stays"}]])
-def test_a_second_run_that_fails_is_the_result(monkeypatch: pytest.MonkeyPatch, not_undone: list[Any]) -> None:
-    failed = {
-        "failed": True,
-        "msg": "confirm: no timer of that token is armed",
-        "changed": True,
-        "not_undone": not_undone,
-    }
-    result = run(monkeypatch, Wire(FIRST, failed), **CONSENT)
-    assert (result["failed"], result["changed"]) == (True, bool(not_undone))
-    assert result["msg"] == failed["msg"]
+PIN = {"what": "the pin of br0", "reason": "it stays pinned: the kernel does not forget it while the bridge lives"}
+
+
+def refusal(after: dict[str, Any] | None, **more: Any) -> dict[str, Any]:
+    """A second run that the module failed."""
+    live = {"after": after} if after else {}
+    return {"failed": True, "changed": False, "msg": "bridge_mtu: confirm: no. Look at it", **live, **more}
+
+
+@pytest.mark.parametrize(
+    ("pinned", "second", "changed", "said"),
+    [
+        # The timer is armed, and what it will do is told.
+        (
+            None,
+            refusal(facts(9000, "7")),
+            True,
+            "Live now: br0 9000, eth0 9000. In 120 s the timer on the machine puts back br0 1500, eth0 1500.",
+        ),
+        (
+            True,
+            refusal(facts(9000, "7", True)),
+            True,
+            "Live now: br0 9000, eth0 9000. In 120 s the timer on the machine puts back br0 1500, eth0 1500. the pin of br0: "
+            "it stays pinned: the kernel does not forget it while the bridge lives.",
+        ),
+        # It has acted, whatever else is there.
+        (None, refusal(facts(1500)), False, "Live now: br0 1500, eth0 1500."),
+        (True, refusal(facts(1500)), True, "Live now: br0 1500, eth0 1500. the pin of br0: it stays pinned"),
+        # A run that confirmed them lost its answer.
+        (None, refusal(facts(9000)), True, "Live now: br0 9000, eth0 9000."),
+        # The second run put them back by itself.
+        (None, refusal(None, undone=["the old MTUs"]), False, "Live now: br0 1500, eth0 1500."),
+        (
+            None,
+            refusal(None, undone=[], not_undone=[{"what": "the old MTUs", "reason": "no sh"}]),
+            True,
+            "What is live cannot be seen from here: by now the timer on the machine should have put back br0 1500, eth0 1500. "
+            "the old MTUs: no sh.",
+        ),
+        (None, refusal(None), True, "What is live cannot be seen from here"),
+    ],
+)
+def test_a_second_run_that_fails_says_what_is_live_and_what_the_timer_does(
+    monkeypatch: pytest.MonkeyPatch, pinned: bool | None, second: dict[str, Any], changed: bool, said: str
+) -> None:
+    first = answer(facts(1500), facts(9000, "7", pinned), "mtu")
+    result = run(monkeypatch, Wire(first, second), **CONSENT)
+    assert (result["failed"], result["changed"]) == (True, changed)
+    assert result["msg"].startswith(f"bridge_mtu: confirm: no. Look at it. {said}")
+    assert (PIN in result["not_undone"]) == bool(pinned)
+    assert (result["before"], result["changes"]) == (first["before"], first["changes"])
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,8 @@ GARBAGE = [
     b'{"schema": 1, "files": {}, "links": {}, "kernel": {"/x": {"by": "test", "before": 5}}}',
     b'{"schema": 1, "files": {}, "links": {}, "kernel": {"/x": {"by": "test", "before": null}}}',
     b'{"schema": 1, "files": {}, "links": {}, "kernel": {"/x": {"by": 5, "before": "5"}}}',
+    b'{"schema": 1, "kernel": {"/x": {"by": "test", "before": "5", "after": 6}}}',
+    b'{"schema": 1, "kernel": {"/x": {"by": "test", "before": "5", "boot": null}}}',
     b'{"schema": 1, "files": {}, "links": {"/x": {"by": "test", "before": ["y"]}}, "kernel": {}}',
     b'{"schema": 1, "files": {"/x": {"by": "test", "before": "text"}}, "links": {}, "kernel": {}}',
     b'{"schema": 1, "files": {"/x": {"by": "test", "before": {"text": "y"}}}, "links": {}, "kernel": {}}',
@@ -553,6 +555,31 @@ def test_a_link_to_a_file_of_our_own_is_nothing_that_was_there_before_us(tree: P
     (tree / LINK[1:]).symlink_to("../target")
     manifest.link(LINK, None, Undos())
     assert manifest.entries()["links"] == {}
+
+
+def test_what_is_forgotten_comes_back_where_the_run_fails(tree: Path, manifest: Manifest) -> None:
+    manifest.kernel(ATTRIBUTE, "never", Undos())
+    manifest.kernel(OTHER, "6", Undos())
+    before, undos = manifest.entries(), Undos()
+    manifest.forget("kernel", [ATTRIBUTE, "/not/there"], undos)
+    assert list(manifest.entries()["kernel"]) == [OTHER]
+    assert list(undos.run()) == [(MANIFEST, None)]
+    assert manifest.entries() == before
+
+
+def test_an_entry_is_kept_although_the_object_is_as_it_was(tree: Path, manifest: Manifest) -> None:
+    manifest.change(
+        "kernel",
+        [ATTRIBUTE],
+        lambda path: "1",
+        lambda: None,
+        lambda: None,
+        Undos(),
+        {"after": "2", "boot": "x"},
+        keep=True,
+    )
+    entry = {"before": "1", "by": "test", "after": "2", "boot": "x"}
+    assert manifest.entries()["kernel"] == {ATTRIBUTE: entry}
 
 
 def test_settling_drops_our_entries_of_what_is_as_before_and_no_others(host: Host, manifest: Manifest) -> None:

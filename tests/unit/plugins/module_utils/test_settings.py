@@ -222,7 +222,7 @@ def test_to_ask_for_nothing_is_refused() -> None:
 
 def test_a_bridge_has_no_way_here_to_be_changed_under_its_own_connection() -> None:
     options = settings.ARGUMENT_SPEC["bridges"]["options"]
-    assert {"bridges", "persist", "probe", "state"} == set(options)
+    assert {"bridges", "persist", "probe", "state", "ssh_connection", "fresh_connection"} == set(options)
     (part,) = settings.parts(asked(bridges={"bridges": []}))
     assert (part.params["allow_management_link"], part.params["revert_after"], part.params["confirm"]) == (
         False,

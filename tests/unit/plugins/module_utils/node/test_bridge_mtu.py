@@ -26,10 +26,13 @@ from ansible_collections.bulwark.node.plugins.module_utils.errors import (
 from ansible_collections.bulwark.node.plugins.module_utils.host import Completed
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER
 from ansible_collections.bulwark.node.plugins.module_utils.node import (
+    bridge_mtu_elsewhere,
+    bridge_mtu_options,
     bridge_mtu_persist,
     bridge_pins,
     bridges,
     icmp_probe,
+    network,
 )
 from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu import BridgeMtu
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node import dumps
@@ -104,11 +107,14 @@ def bridge(name: str = "br0", mtu: int | None = 9000, **more: Any) -> dict[str, 
 
 def params(*entries: dict[str, Any], **given: Any) -> dict[str, Any]:
     rest = {"persist": False, "allow_management_link": False, "revert_after": 120, "probe": None, "confirm": None}
-    return {"bridges": list(entries) or None, **rest, "state": "present", **given}
+    internal = {"ssh_connection": None, "fresh_connection": "none"}
+    return {"bridges": list(entries) or None, **rest, **internal, "state": "present", **given}
 
 
 def run(host: FakeKernel, *entries: dict[str, Any], check: bool = False, **given: Any) -> Result:
-    return converge(BridgeMtu(host), params(*entries, **given), check)
+    """Where a connection is to be seen, as the action plugin runs it by ssh."""
+    fresh = {"fresh_connection": "possible"} if network.connection(host) else {}
+    return converge(BridgeMtu(host), params(*entries, **{**fresh, **given}), check)
 
 
 ALL = bridge(ports=["all"], uppers=["all"])
@@ -134,7 +140,7 @@ ALL = bridge(ports=["all"], uppers=["all"])
         ({"bridges": [bridge()], "probe": "storage"}, "probe", "an address such as"),
         ({"bridges": [bridge()], "probe": "198.51.100.1"}, "probe", "reached through one of these links: br0"),
         ({"bridges": [bridge()], "probe": "203.0.113.7"}, "probe", "reached through one of these links: br0"),
-        ({"bridges": None, "state": "absent", "probe": "192.0.2.1"}, "probe", "no address beside state absent"),
+        ({"bridges": [bridge()], "ssh_connection": "192.0.2.9 50000"}, "ssh_connection", "client port server port"),
         ({"bridges": [bridge()], "state": "absent"}, "bridges[0].mtu", "nothing beside state absent"),
         ({"bridges": [bridge(mtu=None, ports=[])], "state": "absent"}, "bridges[0].ports", "nothing beside state"),
         ({"bridges": [bridge("br9")]}, "bridges[0].name", "a bridge of this machine: br0, br1"),
@@ -273,6 +279,89 @@ def test_what_is_gone_or_as_it_was_is_forgotten_by_absent(host: FakeKernel, net:
     assert not run(host, state="absent").changed
 
 
+def kept(host: FakeKernel, name: str) -> dict[str, str] | None:
+    found: dict[str, dict[str, str]] = json.loads(host.read(MANIFEST) or "{}").get("kernel", {})
+    return found.get(f"{NET}/{name}/mtu")
+
+
+def reboot(host: FakeKernel, boot: str) -> None:
+    Path(f"{host.root}/proc/sys/kernel/random/boot_id").write_text(f"{boot}\n")
+
+
+def test_absent_leaves_an_mtu_that_somebody_set_since_and_says_so(host: FakeKernel, net: FakeLinks) -> None:
+    run(host, ALL)
+    entry = {"before": "1500", "by": "bridge_mtu", "after": "9000", "boot": bridge_pins.boot_id(host)}
+    assert kept(host, "eth1") == entry
+    net.set_mtu("eth1", 4000)
+    foretold, real = run(host, state="absent", check=True), run(host, state="absent")
+    assert foretold == real
+    assert net.mtus() == {**dict.fromkeys(net.mtus(), 1500), "eth1": 4000}
+    assert ("forget", "eth1") in [(change.kind, change.target) for change in real.changes]
+    assert real.verdict.warnings == (
+        "eth1 is left at an MTU of 4000, for that is not the one that was set here: somebody set it since. It had 1500 before",
+    )
+    assert not host.exists(MANIFEST)
+    again = run(host, state="absent")
+    assert (again.changed, again.verdict.warnings) == (False, ())
+
+
+def test_what_was_set_before_and_comes_back_by_a_timer_is_no_other_ones(managed: FakeKernel, net: FakeLinks) -> None:
+    given: dict[str, Any] = {"allow_management_link": True}
+    run(managed, bridge(mtu=4000, ports=["all"], uppers=["all"]), **given)
+    forget_timer(managed)
+    run(managed, ALL, **given)
+    assert (kept(managed, "eth1") or {})["after"] == "4000 9000"
+    # As the timer does it.
+    forget_timer(managed)
+    for name in ("br0.5", "br0", "eth1", "eth0"):
+        net.set_mtu(name, 4000)
+    assert run(managed, state="absent", check=True, **given).verdict.warnings == ()
+    # Of what another has set, only what we set is ours.
+    net.set_mtu("eth1", 5000)
+    run(managed, ALL, **given)
+    forget_timer(managed)
+    assert (kept(managed, "eth1") or {})["after"] == "9000"
+
+
+def forget_timer(host: FakeKernel) -> None:
+    for name in host.names("/run"):
+        if name.startswith("bulwark-revert"):
+            host.remove(f"/run/{name}")
+
+
+@pytest.mark.parametrize("persisted", [False, True])
+def test_after_a_reboot_what_is_persisted_is_ours_and_nothing_else(
+    host: FakeKernel, net: FakeLinks, monkeypatch: pytest.MonkeyPatch, persisted: bool
+) -> None:
+    run(host, ALL)
+    reboot(host, "00000000-0000-4000-8000-000000000000")
+    if persisted:
+        monkeypatch.setattr(
+            bridge_mtu_persist.Persisted, "mtus", property(lambda self: dict.fromkeys(net.mtus(), 9000))
+        )
+        monkeypatch.setattr(bridge_mtu_persist.Persisted, "warnings", lambda *arguments: ())
+    net.set_mtu("eth1", 4000)
+    warnings = run(host, state="absent").verdict.warnings
+    left = {text.split(" ")[0] for text in warnings if "is left at an MTU of" in text}
+    if persisted:
+        assert (left, net.mtus()) == ({"eth1"}, {**dict.fromkeys(net.mtus(), 1500), "eth1": 4000})
+    else:
+        assert left == {"br0", "eth0", "eth1", "br0.5"}
+        assert net["br0"].mtu == 9000
+    assert not host.exists(MANIFEST)
+
+
+def test_an_entry_of_an_earlier_release_is_given_back_whatever_is_there(host: FakeKernel, net: FakeLinks) -> None:
+    run(host, ALL)
+    content = json.loads(host.read(MANIFEST) or "")
+    for entry in content["kernel"].values():
+        del entry["after"], entry["boot"]
+    Path(f"{host.root}{MANIFEST}").write_text(json.dumps(content))
+    net.set_mtu("eth1", 4000)
+    assert run(host, state="absent").verdict.warnings == ()
+    assert set(net.mtus().values()) == {1500}
+
+
 def test_a_bridge_that_goes_back_by_its_ports_is_not_pinned_for_it(host: FakeKernel, net: FakeLinks) -> None:
     run(host, bridge("br1", 1400, ports=["all"]))
     # As after a boot that pinned nothing.
@@ -368,6 +457,13 @@ def test_whichever_link_refuses_all_is_as_before(host: FakeKernel, net: FakeLink
         if given is not ABSENT:
             host.remove(bridge_pins.PINS)
     assert number > 5
+
+
+def test_a_bridge_that_only_followed_its_ports_is_not_pinned_by_its_undo(host: FakeKernel, net: FakeLinks) -> None:
+    net.refuse = lambda name, mtu: HostError("netlink", "no") if (name, mtu) == ("br0", 9001) else None
+    with pytest.raises(HostError, match="br0: cannot get an MTU of 9001") as caught:
+        run(host, ALL)
+    assert (caught.value.details["not_undone"], net["br0"].pinned, net["br0"].mtu) == ([], False, 1500)
 
 
 @pytest.mark.parametrize(("after", "on"), [(False, False), (True, False), (False, True)])
@@ -574,6 +670,7 @@ class OneFile:
 
     path, text = "/etc/systemd/network/br0.network.d/x.conf", f"{HEADER}\n"
     names: frozenset[str] = frozenset()
+    mtus: dict[str, int] = {}  # noqa: RUF012 - of a class that stands in for a frozen one
 
     def __init__(self, found: str | None) -> None:
         self.files = {self.path: found}
@@ -613,12 +710,31 @@ def test_behind_an_armed_timer_nothing_is_persisted_before_it_is_confirmed(
     assert managed.read(OneFile.path) == OneFile.text
 
 
+def test_a_file_that_cannot_be_written_in_the_second_run_leaves_the_timer_armed_and_says_so(
+    managed: FakeKernel, net: FakeLinks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge_mtu_persist, "observe", lambda host, links: OneFile(host.read(OneFile.path)))
+    given: dict[str, Any] = {"allow_management_link": True, "persist": True}
+    first = run(managed, ALL, **given)
+    connect(managed, CONNECTION.replace("50000", "50001"))
+    managed.fault = WriteFault(1, False, True)
+    with pytest.raises(HostError) as caught:
+        run(managed, ALL, confirm=token(first), **given)
+    managed.fault = None
+    assert caught.value.details["after"]["revert"]["token"] == token(first)
+    assert managed.exists(f"/run/bulwark-revert-{token(first)}.sh")
+
+
 def test_a_connection_is_no_proof_when_the_timer_was_faster(managed: FakeKernel, net: FakeLinks) -> None:
     first = run(managed, ALL, allow_management_link=True)
     connect(managed, CONNECTION.replace("50000", "50001"))
     managed.rename(f"/run/bulwark-revert-{token(first)}.sh", "/run/gone")
-    with pytest.raises(BulwarkError, match=r"no timer of that token is armed. No fresh connection came in 120 s"):
+    with pytest.raises(
+        BulwarkError, match=r"no timer of that token is armed any more, and its MTUs are there"
+    ) as caught:
         run(managed, ALL, allow_management_link=True, confirm=token(first))
+    assert caught.value.details["after"]["revert"] is None
+    assert caught.value.details["after"]["bridges"][0]["mtu"] == 9000
     # A script that nobody started: its run died while it armed the timer.
     managed.rename("/run/gone", f"/run/bulwark-revert-{token(first)}.sh")
     tick(managed, 131)
@@ -640,8 +756,17 @@ def test_what_is_not_confirmed_is_left_to_the_timer(
         net.set_mtu("eth1", 1500)
         expected = "eth1 no longer has the MTU 9000 but 1500: the timer puts all of them back"
     managed.commands.clear()
-    with pytest.raises(BulwarkError, match=expected):
+    tick(managed, 20)
+    with pytest.raises(BulwarkError, match=expected) as caught:
         run(managed, ALL, **given)
+    # What the action plugin needs to say what is live.
+    armed = caught.value.details["after"]["revert"]
+    assert (armed["token"], armed["seconds"]) == (token(first), 100)
+    live = {link["name"]: (link["mtu"], link["old"]) for link in armed["links"]}
+    assert live == {
+        **dict.fromkeys(["br0.5", "br0", "eth0"], (9000, 1500)),
+        "eth1": (9000 if trouble == "probe" else 1500, 1500),
+    }
     assert managed.exists(f"/run/bulwark-revert-{token(first)}.sh")
     assert managed.commands == []
 
@@ -701,10 +826,131 @@ def test_what_a_timer_may_put_back_is_not_forgotten_before_it_is_confirmed(manag
     assert (first.changes, second.after) == (foretold.changes, foretold.after)
 
 
-def test_without_ssh_the_timer_is_confirmed_by_any_run(managed: FakeKernel, net: FakeLinks) -> None:
+@pytest.mark.parametrize("fresh", ["none", "shared"])
+@pytest.mark.parametrize("connected", [False, True])
+def test_without_a_fresh_connection_it_takes_a_probe_that_passes(
+    managed: FakeKernel, net: FakeLinks, monkeypatch: pytest.MonkeyPatch, fresh: str, connected: bool
+) -> None:
+    if not connected and fresh == "none":
+        connect(managed, None)
+    given: dict[str, Any] = {"allow_management_link": True, "fresh_connection": fresh}
+    found = {"none": "this run comes by no connection of ssh", "shared": "ssh gives the same connection again"}[fresh]
+    passed = True
+    monkeypatch.setattr(icmp_probe, "probe", lambda address, size: probed(size=size, passed=passed))
+
+    def refused(*entries: dict[str, Any], **more: Any) -> None:
+        before = snapshot(managed)
+        net.log.clear()
+        for check in (True, False):
+            with pytest.raises(
+                OptionError, match=rf"allow_management_link: got True, expected a probe .* {found}"
+            ) as caught:
+                run(managed, *entries, check=check, **given, **more)
+            assert "Set probe to an address beyond br0" in str(caught.value)
+        assert (net.log, different(before, snapshot(managed))) == ([], set())
+
+    refused(ALL)
+    first = run(managed, ALL, probe="192.0.2.1", **given)
+    # Whoever comes by a connection proves no more by it.
+    with pytest.raises(BulwarkError, match="confirm: no connection of ssh armed this timer: it takes a probe"):
+        run(managed, ALL, confirm=token(first), **given)
+    passed = False
+    with pytest.raises(BulwarkError, match=r"confirm: no packet of 9000 bytes .* the timer puts the old MTUs back"):
+        run(managed, ALL, confirm=token(first), probe="192.0.2.1", **given)
+    passed = True
+    assert run(managed, ALL, confirm=token(first), probe="192.0.2.1", **given).after["revert"] is None
+    refused(state="absent")
+    first = run(managed, state="absent", probe="192.0.2.1", **given)
+    assert first.after["probe"] == probed(size=1500)
+    second = run(managed, state="absent", confirm=token(first), probe="192.0.2.1", **given)
+    assert (second.after["revert"], set(net.mtus().values()), managed.exists(MANIFEST)) == (None, {1500}, False)
+    assert not run(managed, state="absent", probe="192.0.2.1", **given).changed
+
+
+def test_a_probe_that_proves_goes_through_what_carries_the_machine(managed: FakeKernel, net: FakeLinks) -> None:
+    net["br1"].addresses = ["198.18.0.2/24"]
+    entries = (ALL, bridge("br1", ports=["all"]))
+    given: dict[str, Any] = {"allow_management_link": True, "fresh_connection": "none", "check": True}
+    with pytest.raises(OptionError, match="an address that is reached through what carries the machine: br0, eth0"):
+        run(managed, *entries, probe="198.18.0.1", **given)
+    # A VLAN stands on what carries.
+    for probe in ("192.0.2.1", "203.0.113.1"):
+        assert run(managed, *entries, probe=probe, **given).changed
+
+
+def test_a_probe_whose_route_leads_elsewhere_by_then_has_not_passed(
+    host: FakeKernel, net: FakeLinks, sleep: Sleep
+) -> None:
+    def moved() -> None:
+        net["br1"].addresses, net["br0"].addresses = net["br0"].addresses, []
+
+    sleep.meanwhile = moved
+    with pytest.raises(UnmetError, match="probe: no packet of 9000 bytes"):
+        run(host, ALL, probe="192.0.2.1")
+    assert set(net.mtus().values()) == {1500}
+
+
+def test_a_connection_that_sudo_hides_is_taken_from_the_login_shell(managed: FakeKernel, net: FakeLinks) -> None:
+    net.routes = []
     connect(managed, None)
-    first = run(managed, ALL, allow_management_link=True)
-    assert run(managed, ALL, allow_management_link=True, confirm=token(first)).changed
+    given: dict[str, Any] = {"fresh_connection": "possible", "ssh_connection": CONNECTION}
+    for check in (True, False):
+        with pytest.raises(BulwarkError, match="br0 carries this connection"):
+            run(managed, ALL, check=check, **given)
+    first = run(managed, ALL, allow_management_link=True, **given)
+    with pytest.raises(BulwarkError, match="this is the connection that set the MTUs"):
+        run(managed, ALL, allow_management_link=True, confirm=token(first), **given)
+    given["ssh_connection"] = None
+    with pytest.raises(BulwarkError, match="it cannot be told by which connection this run came"):
+        run(managed, ALL, allow_management_link=True, confirm=token(first), **given)
+    given["ssh_connection"] = CONNECTION.replace("50000", "50001")
+    assert run(managed, ALL, allow_management_link=True, confirm=token(first), **given).after["revert"] is None
+    # What the module sees itself is not overruled.
+    connect(managed, CONNECTION)
+    given["ssh_connection"] = "198.51.100.9 50000 198.51.100.77 22"
+    with pytest.raises(BulwarkError, match="br0 carries this connection"):
+        run(managed, bridge(mtu=1400, ports=["all"], uppers=["all"]), **given)
+
+
+@pytest.mark.parametrize("fresh", ["possible", "shared"])
+@pytest.mark.parametrize("consent", [False, True])
+def test_a_connection_of_ssh_that_cannot_be_told_lets_no_link_be_changed(
+    managed: FakeKernel, net: FakeLinks, fresh: str, consent: bool
+) -> None:
+    connect(managed, "UNKNOWN 65535 UNKNOWN 65535")
+    net.routes = []
+    for check in (True, False):
+        with pytest.raises(BulwarkError, match="SSH_CONNECTION: this run came by ssh, but neither") as caught:
+            run(managed, ALL, check=check, fresh_connection=fresh, allow_management_link=consent, probe="192.0.2.1")
+        assert "with ansible_connection=local" in str(caught.value)
+    assert net.log == []
+    # Nothing changes: there is nothing to refuse.
+    assert not run(managed, bridge("br1", 1500, pin=False), fresh_connection=fresh).changed
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        (CONNECTION, True),
+        ("2001:db8::9 50000 2001:db8::2 22", True),
+        ("fe80::9%eth0 50000 fe80::2%br0.5 22", True),
+        ("::ffff:198.51.100.9 1 ::ffff:192.0.2.2 65535", True),
+        ("UNKNOWN 65535 UNKNOWN 65535", False),
+        ("198.51.100.9 50000 192.0.2.2", False),
+        (f"{CONNECTION} ", False),
+        (f"{CONNECTION}\n", False),
+        (f"{CONNECTION}; id", False),
+        ("198.51.100.9 0 192.0.2.2 22", False),
+        ("198.51.100.9 50000 192.0.2.2 65536", False),
+        ("198.51.100.9 \u0665\u0660 192.0.2.2 22", False),
+        ("198.51.100.999 50000 192.0.2.2 22", False),
+        ("fe80::9%$(id) 50000 192.0.2.2 22", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_what_is_said_of_a_connection_has_the_form_that_sshd_gives_it(text: str | None, good: bool) -> None:
+    assert bridge_mtu_options.ssh_connection(text) == (text if good else None)
 
 
 # --- the probe
@@ -753,3 +999,158 @@ def test_the_probe_is_sent_when_the_mtus_are_there_and_its_failure_undoes_them(
     with pytest.raises(UnmetError, match="probe"):
         run(host, ALL, probe="192.0.2.1")
     assert net["br0"].mtu == 9000
+
+
+# --- what merely changes with the links
+
+
+@pytest.fixture
+def stack(monkeypatch: pytest.MonkeyPatch) -> FakeLinks:
+    """br1 follows a VLAN of br0, an ipvlan has an MTU of its own until br1 changes, and a slave until its bond does."""
+    return FakeLinks(
+        monkeypatch,
+        FakeLink(1, "br0", "bridge"),
+        FakeLink(2, "bond0", "bond", master="br0"),
+        FakeLink(3, "eth0", master="bond0", mtu=1600),
+        FakeLink(4, "br0.5", "vlan", lower="br0", master="br1"),
+        FakeLink(5, "br1", "bridge", addresses=["192.0.2.2/24", "2001:db8::2/64"]),
+        FakeLink(6, "ip0", "ipvlan", 1300, lower="br1"),
+    )
+
+
+@pytest.mark.parametrize("mtu", [9000, 1400])
+def test_what_followed_goes_back_by_absent_and_is_warned_of(host: FakeKernel, stack: FakeLinks, mtu: int) -> None:
+    links, entry = stack.state(), bridge(mtu=mtu, ports=["all"], uppers=["all"])
+    foretold = run(host, entry, check=True)
+    real = run(host, entry)
+    assert foretold == real
+    assert set(stack.mtus().values()) == {mtu}
+    assert f"br1: it is not pinned, and follows br0.5 from 1500 to {mtu}" in real.verdict.warnings
+    assert {item["target"] for item in real.verdict.disruptive} == {"eth0"}
+    kept = json.loads(host.read(MANIFEST) or "")["kernel"]
+    assert {path.split("/")[4]: entry["before"] for path, entry in kept.items()} == {
+        **dict.fromkeys(["br0", "bond0", "br0.5"], "1500"),
+        "eth0": "1600",
+        "ip0": "1300",
+    }
+    for check in (True, False):
+        again = run(host, entry, check=check)
+        assert (again.changed, again.verdict.warnings) == (False, ())
+    assert run(host, state="absent", check=True) == run(host, bridge(mtu=None), state="absent")
+    assert stack.state() == links
+    assert not stack["br1"].pinned
+    assert not host.exists(MANIFEST)
+
+
+def test_an_ipvlan_that_a_pin_changes_goes_back_by_absent(host: FakeKernel, net: FakeLinks) -> None:
+    net.add(FakeLink(9, "ip0", "ipvlan", 1300, lower="br0"))
+    run(host, bridge(mtu=1500))
+    assert net["ip0"].mtu == 1500
+    run(host, bridge(mtu=None), state="absent")
+    assert (net["ip0"].mtu, host.exists(MANIFEST)) == (1300, False)
+
+
+def test_absent_records_nothing_of_what_came_after_us(host: FakeKernel, net: FakeLinks) -> None:
+    run(host, ALL)
+    net.add(FakeLink(9, "ip0", "ipvlan", 9000, lower="br0"))
+    run(host, state="absent")
+    assert (net["ip0"].mtu, host.exists(MANIFEST)) == (1500, False)
+
+
+@pytest.mark.parametrize("mtu", [9000, 1400])
+@pytest.mark.parametrize("kind", ["refused", "signal after"])
+def test_whichever_link_refuses_what_followed_is_as_before(
+    host: FakeKernel, stack: FakeLinks, mtu: int, kind: str
+) -> None:
+    entry = bridge(mtu=mtu, ports=["all"], uppers=["all"])
+    for number in itertools.count(1):
+        stack.log.clear()
+        before, links = snapshot(host), stack.state()
+
+        def refuse(name: str, mtu: int, number: int = number) -> HostError | None:
+            if len(stack.log) != number:
+                return None
+            if kind == "refused":
+                return HostError("netlink", "the kernel says: Invalid argument (EINVAL)", "EINVAL")
+            stack.set_mtu(name, mtu)
+            raise Interrupted("stopped by SIGTERM")
+
+        stack.refuse = refuse
+        error = failure(partial(run, host, entry))
+        stack.refuse = lambda name, mtu: None
+        if error is None:
+            break
+        undone(before, links, host, stack, error)
+        stack["br0"].pinned = False
+    assert number > 3
+
+
+def test_the_addresses_of_what_followed_are_not_lost(host: FakeKernel, stack: FakeLinks, sleep: Sleep) -> None:
+    entry = bridge(mtu=1279, ports=["all"], uppers=["all"])
+    for check in (True, False):
+        with pytest.raises(OptionError, match=r"1280 or more: br1, which follows br0.5, has IPv6 addresses"):
+            run(host, entry, check=check)
+    sleep.meanwhile = stack["br1"].addresses.clear
+    with pytest.raises(UnmetError, match=r"br1: the address 192\.0\.2\.2/24 was lost"):
+        run(host, ALL)
+
+
+def test_what_the_kernel_makes_smaller_unforeseen_fails_the_run_and_is_put_back(
+    host: FakeKernel, net: FakeLinks, sleep: Sleep
+) -> None:
+    net.add(FakeLink(9, "odd0", "odd", lower="br0.5"))
+    sleep.meanwhile = lambda: net.set_mtu("odd0", 1400)
+    with pytest.raises(UnmetError, match=r"odd0: .* was made smaller with it: it has 1400 and not 1500"):
+        run(host, ALL)
+    assert set(net.mtus().values()) == {1500}
+
+
+def test_the_timer_puts_back_last_what_gets_the_mtu_of_another(host: FakeKernel, stack: FakeLinks) -> None:
+    stack.routes = [dumps.route(5, gateway="192.0.2.1")]
+    connect(host, CONNECTION)
+    entry = bridge(ports=["all"], uppers=["all"])
+    first = run(host, entry, allow_management_link=True)
+    script = host.read(f"/run/bulwark-revert-{token(first)}.sh") or ""
+    assert [line.split()[1:] for line in script.splitlines() if line.startswith("set_mtu ")] == [
+        *(["br0.5", "1500"], ["br0", "1500"], ["bond0", "1500"]),
+        *(["eth0", "1600"], ["ip0", "1300"]),
+    ]
+
+
+def test_routes_that_lead_nowhere_are_missed_as_well(host: FakeKernel, net: FakeLinks, sleep: Sleep) -> None:
+    sink = bytearray(dumps.route(1, "198.51.100.0/24"))
+    sink[16 + 5 : 16 + 8] = bytes([4, 0, 6])  # static, blackhole
+    untold = dumps.message(24, bytes([2, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0]), {30: dumps.number(7)})
+    net.routes = [bytes(sink), untold]
+    connect(host, CONNECTION)
+    sleep.meanwhile = net.routes.clear
+    with pytest.raises(UnmetError) as caught:
+        run(host, ALL, allow_management_link=True)
+    reasons = {item["reason"] for item in caught.value.details["unmet"]}
+    assert reasons == {
+        "the route blackhole 198.51.100.0/24 table 254 was lost with the change",
+        "the route to everywhere was lost with the change",
+    }
+
+
+def test_what_could_not_be_looked_at_elsewhere_is_warned_of_and_not_undone(
+    host: FakeKernel, net: FakeLinks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def check(host: object, goals: object) -> str:
+        asked.append(goals)
+        return "of process 7 (pod): Operation not permitted"
+
+    monkeypatch.setattr(bridge_mtu_elsewhere, "check", check)
+    (warning,) = run(host, bridge("br1", 1400, ports=["all"])).verdict.warnings
+    assert warning == (
+        "br1, eth2: what stands on it in these network namespaces could not be seen, and is made smaller with it for good: "
+        "of process 7 (pod): Operation not permitted"
+    )
+    net.refuse = lambda name, mtu: HostError("netlink", "no") if (name, mtu) == ("eth2", 1300) else None
+    with pytest.raises(HostError) as caught:
+        run(host, bridge("br1", 1300, ports=["all"]))
+    assert [item["what"] for item in caught.value.details["not_undone"]] == [
+        "what stands on the links in other network namespaces"
+    ]

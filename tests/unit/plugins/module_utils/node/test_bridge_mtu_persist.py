@@ -28,7 +28,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.converge import (
 )
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, HostError, OwnerError
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER, Manifest
-from ansible_collections.bulwark.node.plugins.module_utils.node import bridge_mtu, bridge_mtu_persist, bridge_pins
+from ansible_collections.bulwark.node.plugins.module_utils.node import bridge_mtu_persist, bridge_mtu_state, bridge_pins
 from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu_options import Desired
 from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu_persist import Persisted
 from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu_plan import Goal
@@ -592,12 +592,12 @@ def test_what_an_earlier_run_raised_below_a_port_is_persisted_with_it() -> None:
     lower, port = replace(VLAN[1], mtu=9000), replace(VLAN[2], mtu=9000)
     state: Any = SimpleNamespace(links=(lower, port), firsts={"eth1": 1500})
     wanted = {port.index: Goal(port, 9000, "bridges[0].ports")}
-    assert [(goal.link.name, goal.mtu) for goal in bridge_mtu._lasting(state, wanted)] == [
+    assert [(goal.link.name, goal.mtu) for goal in bridge_mtu_state.lasting(state, wanted)] == [
         ("eth1.7", 9000),
         ("eth1", 9000),
     ]
     state.firsts = {}
-    assert [goal.link.name for goal in bridge_mtu._lasting(state, wanted)] == ["eth1.7"]
+    assert [goal.link.name for goal in bridge_mtu_state.lasting(state, wanted)] == ["eth1.7"]
 
 
 # --- the way back

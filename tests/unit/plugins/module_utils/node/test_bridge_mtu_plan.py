@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.node import bridge_mtu_plan
 from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu_options import Wanted
+from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu_plan import Goal
 from ansible_collections.bulwark.node.plugins.module_utils.node.links import Link
 
 
@@ -56,9 +57,14 @@ TAGGED = (
 )
 
 
+def check(links: tuple[Link, ...], goals: dict[int, Goal], with_ipv6: tuple[int, ...] = ()) -> None:
+    drawn = bridge_mtu_plan.drawn(links, goals, bridge_mtu_plan.pinned_ones(links, ()))
+    bridge_mtu_plan.check(links, goals, drawn, with_ipv6)
+
+
 def plan(links: tuple[Link, ...], *entries: Wanted) -> list[tuple[str, int]]:
     goals = bridge_mtu_plan.goals(links, entries, bridge_mtu_plan.pinned_ones(links, ()))
-    bridge_mtu_plan.check(links, goals, ())
+    check(links, goals)
     return [(goal.link.name, goal.mtu) for goal in bridge_mtu_plan.in_order(links, goals)]
 
 
@@ -178,12 +184,12 @@ def test_an_mtu_below_ipv6_is_refused_only_where_there_are_addresses_of_it() -> 
     links = (BRIDGE, ETH0)
     entries = [wanted(mtu=1279, ports=("eth0",))]
     goals = bridge_mtu_plan.goals(links, entries, ())
-    bridge_mtu_plan.check(links, goals, ())
+    check(links, goals)
     for index, option in ((1, "mtu"), (2, "ports")):
         with pytest.raises(OptionError, match=rf"bridges\[0\].{option}: got 1279, expected 1280 or more: .* IPv6"):
-            bridge_mtu_plan.check(links, goals, [index])
+            check(links, goals, (index,))
     small = (link(1, "br0", "bridge", 1279), ETH0)
-    bridge_mtu_plan.check(small, bridge_mtu_plan.goals(small, [wanted(mtu=1000)], ()), [1])
+    check(small, bridge_mtu_plan.goals(small, [wanted(mtu=1000)], ()), (1,))
 
 
 @pytest.mark.parametrize(
@@ -234,6 +240,121 @@ def test_a_bridge_that_is_not_pinned_follows_and_an_ipvlan_mirrors(
     links = (BRIDGE, ETH0, ETH1, link(7, "ip0", "ipvlan", 1300, lower=1), VLAN)
     before = {each.name: each.mtu for each in links}
     assert {each.name: each.mtu for each in bridge_mtu_plan.settle(links, mtus, pinned)} == {**before, **expected}
+
+
+# br1 follows a VLAN of br0 that is its port, and carries a VLAN of its own, and an ipvlan; nobody names them.
+STACK = (
+    BRIDGE,
+    ETH0,
+    VLAN5 := link(6, "br0.5", "vlan", lower=1, master=20),
+    link(20, "br1", "bridge"),
+    link(21, "br1.7", "vlan", lower=20),
+    link(22, "ip7", "ipvlan", 1300, lower=20),
+)
+BONDED = (
+    BRIDGE,
+    link(12, "bond0", "bond", master=1),
+    link(13, "eth3", master=12, min_mtu=1300),
+    link(14, "eth3.7", "vlan", lower=13),
+)
+
+
+@pytest.mark.parametrize(
+    ("links", "entry", "expected"),
+    [
+        (STACK, wanted(uppers=("all",)), [("br1", 9000, "br0.5"), ("ip7", 9000, "br0.5")]),
+        (
+            STACK,
+            wanted(mtu=1400, uppers=("all",)),
+            [("br1", 1400, "br0.5"), ("br1.7", 1400, "br0.5"), ("ip7", 1400, "br0.5")],
+        ),
+        # A VLAN that stays small keeps br1 where it is, and so does a pin.
+        (STACK, wanted(), []),
+        ((*STACK[:3], link(20, "br1", "bridge", 1450), *STACK[4:]), wanted(mtu=1460, uppers=("all",)), []),
+        (BONDED, wanted(mtu=1400, ports=("bond0",)), [("eth3", 1400, "bond0"), ("eth3.7", 1400, "bond0")]),
+        # What a pin sets for a moment mirrors it afterwards.
+        ((BRIDGE, link(7, "ip0", "ipvlan", 1300, lower=1)), wanted(mtu=1500), [("ip0", 1500, "br0")]),
+        ((BRIDGE, link(7, "sec0", "macsec", 1468, lower=1, overhead=32)), wanted(mtu=1400), [("sec0", 1368, "br0")]),
+    ],
+)
+def test_what_changes_with_the_goals_is_known(
+    links: tuple[Link, ...], entry: Wanted, expected: list[tuple[str, int, str]]
+) -> None:
+    pinned = bridge_mtu_plan.pinned_ones(links, ())
+    goals = bridge_mtu_plan.goals(links, [entry], pinned)
+    found = bridge_mtu_plan.drawn(links, goals, pinned).values()
+    assert [(goal.link.name, goal.mtu, goal.drawn_by) for goal in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("links", "entry", "ipv6", "option", "expected"),
+    [
+        (
+            STACK,
+            wanted(mtu=1400, uppers=("all",)),
+            (),
+            "uppers",
+            "1500 or more: br1.7 stands on br1, which follows br0.5, with an MTU of 1500. Make it smaller first: "
+            "ip link set br1.7 mtu 1400",
+        ),
+        (
+            STACK[:4],
+            wanted(mtu=1279, uppers=("all",)),
+            (20,),
+            "uppers",
+            "1280 or more: br1, which follows br0.5, has IPv6 addresses",
+        ),
+        (
+            BONDED,
+            wanted(mtu=1400, ports=("all",)),
+            (),
+            "ports",
+            "1500 or more: eth3.7 stands on eth3, which follows bond0,",
+        ),
+        (BONDED[:3], wanted(mtu=1290, ports=("all",)), (), "ports", "1300 to 65535, which the driver of eth3 takes"),
+        (
+            (BRIDGE, link(7, "sec0", "macsec", 1468, lower=1, overhead=32)),
+            wanted(mtu=1499),
+            (),
+            "mtu",
+            "1500 or more: sec0 stands on br0 with an MTU of 1468. Name it in uppers, or make it smaller first: "
+            "ip link set sec0 mtu 1467",
+        ),
+    ],
+)
+def test_a_loss_of_what_merely_follows_is_refused(
+    links: tuple[Link, ...], entry: Wanted, ipv6: tuple[int, ...], option: str, expected: str
+) -> None:
+    goals = bridge_mtu_plan.goals(links, [entry], ())
+    with pytest.raises(OptionError) as caught:
+        check(links, goals, ipv6)
+    assert caught.value.details["option"] == f"bridges[0].{option}"
+    assert expected in caught.value.details["expected"]
+
+
+def test_what_a_macsec_stands_on_grows_by_what_that_adds() -> None:
+    links = (BRIDGE, link(2, "eth0"), link(7, "sec0", "macsec", 1468, lower=2, master=1, overhead=32))
+    assert plan(links, wanted(ports=("all",))) == [("eth0", 9032), ("sec0", 9000), ("br0", 9000)]
+
+
+def test_a_macsec_that_is_named_is_told_what_fits() -> None:
+    links = (BRIDGE, link(7, "sec0", "macsec", 1468, lower=1, overhead=32))
+    with pytest.raises(OptionError, match=r"uppers: got 9000, expected at most 8968: sec0 stands on br0"):
+        plan(links, wanted(uppers=("sec0",)))
+
+
+@pytest.mark.parametrize("mtu", [1400, 9000])
+def test_what_gets_the_mtu_of_another_is_set_after_it(mtu: int) -> None:
+    links = (BRIDGE, link(7, "ip0", "ipvlan", lower=1))
+    assert plan(links, wanted(mtu=mtu, uppers=("all",))) == [("br0", mtu), ("ip0", mtu)]
+
+
+def test_what_hangs_on_a_link_is_found_from_the_bottom() -> None:
+    assert [each.name for each in bridge_mtu_plan.hanging(BONDED, [12])] == ["eth3", "eth3.7"]
+    # A bridge is none of it: it follows its ports, up and down.
+    assert [each.name for each in bridge_mtu_plan.hanging(STACK, [1])] == ["br0.5"]
+    loop = (link(1, "a", "vlan", lower=2), link(2, "b", "vlan", lower=1))
+    assert {each.name for each in bridge_mtu_plan.hanging(loop, [1])} == {"a", "b"}
 
 
 def test_a_loop_of_masters_and_lowers_ends() -> None:

@@ -20,6 +20,7 @@ from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.dumps
     answer,
     captured,
     link,
+    message,
     number,
 )
 
@@ -200,6 +201,35 @@ def test_a_vxlan_adds_more_over_ipv6(
     dump = link(1, b"eth0") + link(2, b"vxlan5", b"vxlan", data)
     answer(monkeypatch, {GETLINK: dump + DONE})
     assert [each.overhead for each in links.observe(machine(tree))] == [0, expected]
+
+
+def test_a_macsec_adds_its_check_value_as_well(monkeypatch: pytest.MonkeyPatch, tree: Path) -> None:
+    answer(monkeypatch, {GETLINK: link(1, b"eth0") + link(2, b"sec0", b"macsec", {3: b"\x10"}, lower=1) + DONE})
+    assert [found.overhead for found in links.observe(Host(str(tree)))] == [0, 32]
+
+
+@pytest.mark.parametrize(("told", "expected"), [(0, [("net1", 4)]), (1, [("far", 4)]), (-1, []), (None, [])])
+def test_what_stands_on_links_elsewhere_is_told_by_the_number_of_their_namespace(
+    monkeypatch: pytest.MonkeyPatch, tree: Path, told: int | None, expected: list[tuple[str, int]]
+) -> None:
+    dump = (
+        link(1, b"lo")
+        + link(2, b"eth0", b"veth", lower=9, netnsid=0)
+        + link(3, b"net1", b"macvlan", lower=4, netnsid=0)
+        + link(5, b"net2", b"macvlan", lower=3)
+        + link(6, b"far", b"vlan", lower=4, netnsid=1)
+    )
+    answer(monkeypatch, {GETLINK: dump + DONE})
+    asked = []
+
+    def request(host: object, protocol: int, kind: int, body: bytes) -> bytes:
+        asked.append((kind, body))
+        return message(88, bytes(4), {} if told is None else {1: struct.pack("=i", told)}) + DONE
+
+    monkeypatch.setattr(netlink, "request", request)
+    found = links.standing_on(Host(str(tree)), 17)
+    assert [(each.name, each.lower) for each in found] == expected
+    assert asked == [(90, bytes(4) + struct.pack("=HHI", 8, 3, 17))]
 
 
 def test_an_mtu_is_set_by_index_and_a_refusal_names_the_link(monkeypatch: pytest.MonkeyPatch, tree: Path) -> None:

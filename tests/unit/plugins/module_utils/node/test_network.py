@@ -95,6 +95,32 @@ def test_what_is_no_unicast_route_is_left_out(monkeypatch: pytest.MonkeyPatch, d
     assert observed(monkeypatch, b"", dump).routes == frozenset()
 
 
+@pytest.mark.parametrize(
+    ("kind", "protocol", "family", "expected"),
+    [
+        (6, 4, 2, {"blackhole 198.51.100.0/24 table 254"}),
+        (7, 2, 2, {"unreachable 198.51.100.0/24 table 254"}),
+        (8, 3, 2, {"prohibit 198.51.100.0/24 table 254"}),
+        (9, 16, 2, {"throw 198.51.100.0/24 table 254"}),
+        (6, 12, 2, set()),  # BIRD's, which takes it away when it likes
+        (6, 4, 129, set()),
+        (1, 4, 2, set()),
+        (2, 4, 2, set()),
+    ],
+)
+def test_routes_that_lead_nowhere_are_apart_and_those_of_daemons_left_out(
+    monkeypatch: pytest.MonkeyPatch, kind: int, protocol: int, family: int, expected: set[str]
+) -> None:
+    head = struct.pack("=BBBBBBBBI", family, 24, 0, 0, 254, protocol, 0, kind, 0)
+    assert observed(monkeypatch, b"", message(24, head, {1: b"\xc6\x33\x64\x00"})).sinks == expected
+
+
+def test_a_default_route_that_leads_nowhere_carries_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = observed(monkeypatch, b"", raw({15: number(1000)}, kind=7, family=10) + raw({}, kind=6))
+    assert found.sinks == {"unreachable ::/0 table 1000", "blackhole 0.0.0.0/0 table 254"}
+    assert network.carriers(Host("/srv"), [], found, None) == {}
+
+
 def next_hop(attributes: dict[int, bytes]) -> bytes:
     return message(104, bytes(8), attributes)
 

@@ -60,7 +60,10 @@ def test_it_is_a_timer_of_systemd_where_there_is_one(tree: Path) -> None:
         ]
     ]
     assert host.detached == []
-    assert revert.pending(host) == armed == revert.Pending(armed.token, "a 1 b 22", 1060.0)
+    assert revert.pending(host) == armed == revert.Pending(armed.token, "a 1 b 22", 1060.0, tuple(MTUS))
+    for now, seconds in ((1000, 60), (1059.6, 0), (1070, 0)):
+        at(host, now)
+        assert armed.seconds(host) == seconds
     assert (host.mode_and_owner(armed.script) or (0,))[0] == 0o600
 
 

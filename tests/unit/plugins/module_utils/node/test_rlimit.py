@@ -661,7 +661,7 @@ def test_units_that_may_be_missing_are_left_out_and_the_others_are_set(machine: 
     host = machine()
     os.symlink("/dev/null", f"{host.root}/etc/systemd/system/masked.service")
     units = ["masked.service", "containerd.service", "none.service"]
-    given = {"limits": nofile(4096), "systemd_units": units, "skip_missing_units": True}
+    given: dict[str, Any] = {"limits": nofile(4096), "systemd_units": units, "skip_missing_units": True}
     foretold, result = run(host, True, **given), run(host, **given)
     assert [change.target for change in result.changes] == [UNIT]
     assert (foretold.changes, foretold.after) == (result.changes, result.after)
