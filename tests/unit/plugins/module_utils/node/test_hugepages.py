@@ -720,7 +720,7 @@ def test_absent_leaves_pages_alone_that_came_after_a_boot_and_forgets_what_was_b
     assert not host.exists(MANIFEST)
 
 
-@pytest.mark.parametrize("lost", [[OURS], [UNIT], [UNIT, LINK], [OURS, UNIT, LINK]], ids=lambda lost: "+".join(lost))
+@pytest.mark.parametrize("lost", [[OURS], [UNIT], [UNIT, LINK], [OURS, UNIT, LINK]], ids="+".join)
 def test_absent_takes_back_mounts_whatever_was_removed_by_hand(machine: Machine, lost: list[str]) -> None:
     host = machine(SYSTEMD)
     before = snapshot(host, but=[CHANGED])
