@@ -134,6 +134,12 @@ def test_three_releases_are_hardened_drift_is_repaired_and_undo_gives_all_back(
     assert set(statuses(again).values()) == {"unchanged"}
     assert "changed=0" in again.stdout
 
+    for machine in nodes.values():
+        machine.reboot()
+    rebooted = play(fleet, "harden", hosts, **ASKED)
+    assert rebooted.rc == 0
+    assert set(statuses(rebooted).values()) == {"unchanged"}
+
     # By hand: a setting of the kernel, a file that went, a file that was edited.
     POOL.write_text("3")
     nodes["12"].path(DROPIN).unlink()

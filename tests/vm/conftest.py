@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +22,7 @@ from .image import missing_tools
 from .machine import Vm
 
 Module = Callable[..., Ran]
+Play = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
@@ -53,5 +58,23 @@ def module(vm: Vm) -> Module:
 
     def run(name: str, options: dict[str, Any], check: bool = False) -> Ran:
         return call(name, options, (vm.name, "-i", str(inventory)), check)
+
+    return run
+
+
+@pytest.fixture
+def play(vm: Vm) -> Play:
+    """Run one playbook of the collection on the machine; it must succeed: ``play("harden", harden_profile="kvm_host")``."""
+    inventory = vm.site.folder / "play.ini"
+    inventory.write_text(f"{vm.inventory(ansible_pipelining='true')}\n")
+
+    def run(name: str, **variables: Any) -> str:
+        ansible = [str(Path(sys.executable).parent / "ansible-playbook"), f"bulwark.node.{name}", "-i", str(inventory)]
+        given = json.dumps({"bulwark_target": vm.name, **variables})
+        done = subprocess.run(
+            [*ansible, "-e", given], capture_output=True, text=True, timeout=300, check=False, cwd=vm.site.folder
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     return run

@@ -5,14 +5,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import Module
+from .conftest import Module, Play
 from .machine import UPGRADE, Vm
 
 HUGEPAGES = "/sys/devices/system/node/node{}/hugepages/hugepages-{}kB/nr_hugepages"
@@ -109,22 +106,6 @@ def entries(vm: Vm, release: str) -> list[str]:
     return [" ".join(row[2:]) for row in rows if row[:2] == ["linux", f"/boot/vmlinuz-{release}"]]
 
 
-def played(vm: Vm, name: str) -> None:
-    """Run one playbook of the collection on the machine; it must succeed."""
-    inventory = vm.site.folder / "play.ini"
-    inventory.write_text(f"{vm.inventory(ansible_pipelining='true')}\n")
-    ansible = [str(Path(sys.executable).parent / "ansible-playbook"), f"bulwark.node.{name}", "-i", str(inventory)]
-    done = subprocess.run(
-        [*ansible, "-e", f"bulwark_target={vm.name}"],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=vm.site.folder,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 @pytest.fixture
 def sample(vm: Vm) -> None:
     """A service that does nothing, to be given limits."""
@@ -136,7 +117,9 @@ def sample(vm: Vm) -> None:
 
 
 @pytest.mark.usefixtures("sample")
-def test_settings_outlive_reboots_drift_and_a_new_kernel_and_go_when_they_are_undone(vm: Vm, module: Module) -> None:
+def test_settings_outlive_reboots_drift_and_a_new_kernel_and_go_when_they_are_undone(
+    vm: Vm, module: Module, play: Play
+) -> None:
     first, files_at_first = shown(vm), files(vm)
     old = vm.run("uname", "-r").stdout.strip()
     [plain, *_others] = entries(vm, old)
@@ -174,7 +157,7 @@ def test_settings_outlive_reboots_drift_and_a_new_kernel_and_go_when_they_are_un
     assert shown(vm) == AS_SET
     unchanged()
 
-    played(vm, "undo")
+    play("undo")
     assert entries(vm, new)[0] == entries(vm, old)[0] == plain
     vm.reboot()
     assert shown(vm) == first
