@@ -220,6 +220,10 @@ class Host:
                 return None
             raise HostError.from_os(path, "stat", error) from error
 
+    def may_write(self, path: str) -> bool:
+        """Whether we may write what is at the path, or into the folder that is there."""
+        return os.access(self._real(path), os.W_OK)
+
     def same_file(self, one: str, other: str) -> bool | None:
         """Whether two paths lead to the same file or folder; None where that is not there or may not be seen."""
         try:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import posixpath
 import signal
 from collections.abc import Iterator, Mapping
 from types import FrameType
@@ -14,7 +15,7 @@ from typing import Any, Callable
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Domain, converge
-from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, Interrupted
+from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, HostError, Interrupted
 from ansible_collections.bulwark.node.plugins.module_utils.host import Completed, Host, Runner
 
 __all__ = ["command_runner", "fail", "guarded", "run", "told"]
@@ -44,6 +45,10 @@ def guarded(host: Host, check: bool) -> Iterator[None]:
 
     A cut connection or a cancelled job must leave the machine as it was, not half changed. Raises HostError, Interrupted.
     """
+    folder = posixpath.dirname(_LOCK)
+    # A check foretells the run, which would be refused.
+    if not host.may_write(folder):
+        raise HostError(folder, "may not be written (EACCES): run this as root, with become", "EACCES")
     _handle_signals(_interrupt)
     with contextlib.nullcontext() if check else host.locked(_LOCK, _LOCK_SECONDS):
         yield

@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import posixpath
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Domain, Params, Planned, Result, planned
-from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OptionError
+from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, Interrupted, OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.foresight import Foresight
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.module import command_runner, guarded, told
@@ -152,30 +155,43 @@ def parts(params: Params) -> list[Part]:
 def settle(outcome: Outcome, host: Callable[[], Host], foresight: Foresight, check: bool) -> None:
     """Look at all parts, and only where none is refused bring them about one by one.
 
-    A part sees what those before it would write. The first that fails ends it: what came before stays.
+    A part sees what those before it would write. The first that fails ends it: what came before stays. Where all parts
+    are to go back none of them keeps the others from it.
     """
+    way_back = all(part.params["state"] == "absent" for part in outcome.asked)
     plans: list[tuple[Part, Planned[Any, Any]]] = []
     for part in outcome.asked:
-        try:
+        with _caught(outcome, part):
             plan = planned(_domain(part.name, foresight), part.params)
             _refuse_rivals(part, plan, plans)
             foresight.add(plan)
             plans.append((part, plan))
-        except BulwarkError as error:
-            outcome.became[part.option] = error
     if check:
         outcome.became.update({part.option: plan.foretold() for part, plan in plans})
-    if check or outcome.became:
+    if check or (outcome.became and not way_back):
         return
     unchanged = not any(plan.changes for part, plan in plans)
     for part, plan in plans:
-        try:
+        with _caught(outcome, part):
             # What was seen counts as long as nothing has been written.
             now = plan if unchanged else planned(_domain(part.name, host()), part.params)
             outcome.became[part.option] = now.carried_out()
-        except BulwarkError as error:
-            outcome.became[part.option] = error
+        if isinstance(outcome.became[part.option], Interrupted) or (outcome.errors and not way_back):
             return
+
+
+@contextlib.contextmanager
+def _caught(outcome: Outcome, part: Part) -> Iterator[None]:
+    """The error of a part is its own. So is a bug: it must not hide what others have changed."""
+    try:
+        yield
+    except BulwarkError as error:
+        outcome.became[part.option] = error
+    except Exception as error:  # noqa: BLE001
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        outcome.became[part.option] = BulwarkError(
+            f"internal error: {error!r} in {posixpath.basename(where.filename)}, line {where.lineno}"
+        )
 
 
 def _domain(name: str, host: Host) -> Domain[Any, Any]:

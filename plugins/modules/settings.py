@@ -19,6 +19,7 @@ description:
     refused.
   - Then each is done on its own. Where one fails it is undone, what was done before it stays, and those after it are not begun.
     RV(domains) and RV(not_begun) say which these are.
+  - Where all that is named goes back, with a state of V(absent) each, none that is refused or fails keeps the others from it.
   - In check mode each sees the files and kernel settings that those before it would write.
   - An option does what the option of that name does in its module. Where its description speaks of this module, that one is meant,
     and both are the same to the machine. What one of them did, the other takes back.

@@ -140,7 +140,9 @@ def start(tmp_path: Path, path: Path) -> Iterator[Start]:
     script.write_text(MODULE)
     started: list[subprocess.Popen[str]] = []
 
-    def run(text: str = "new", how: str = "", check: bool = False, seconds: float = 5) -> subprocess.Popen[str]:
+    def run(
+        text: str = "new", how: str = "", check: bool = False, seconds: float = 5, lock: str = "lock"
+    ) -> subprocess.Popen[str]:
         arguments = {
             "path": str(path),
             "text": text,
@@ -149,7 +151,7 @@ def start(tmp_path: Path, path: Path) -> Iterator[Start]:
             "_ansible_remote_tmp": str(tmp_path),
         }
         process = subprocess.Popen(
-            [sys.executable, str(script), str(tmp_path / "lock"), str(seconds)],
+            [sys.executable, str(script), str(tmp_path / lock), str(seconds)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -203,6 +205,13 @@ def test_check_mode_tells_the_same_changes_nothing_and_takes_no_lock(start: Star
     assert answer["after"] == {"text": "new"}
     assert path.read_text() == "old"
     assert sorted(os.listdir(path.parent)) == ["file", "module.py"]
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_who_may_not_write_is_refused_in_check_mode_too(start: Start, path: Path, check: bool) -> None:
+    answer = _answer(start(check=check, lock="missing/lock"))
+    assert answer["msg"] == f"sample: {path.parent}/missing: may not be written (EACCES): run this as root, with become"
+    assert path.read_text() == "old"
 
 
 @pytest.mark.parametrize(

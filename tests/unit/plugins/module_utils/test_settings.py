@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.bulwark.node.plugins.module_utils import settings
-from ansible_collections.bulwark.node.plugins.module_utils.errors import OptionError
+from ansible_collections.bulwark.node.plugins.module_utils.errors import Interrupted, OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.foresight import Foresight
+from ansible_collections.bulwark.node.plugins.module_utils.node.transparent_hugepages import TransparentHugepages
 from ansible_collections.bulwark.node.plugins.module_utils.settings import Outcome
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import (
     MANIFEST,
@@ -164,6 +165,46 @@ def test_a_part_that_fails_is_undone_alone_and_those_after_it_are_not_begun(mach
     assert {diff["after_header"] for diff in values["diff"]} == {"hugepages", POOLS}
     del host.refuses[THP]
     assert run(host, **ALL).as_dict()["changed"]
+
+
+def test_a_way_back_that_is_refused_or_fails_keeps_no_other_from_it(machine: Make) -> None:
+    host = machine()
+    run(host, **ALL)
+    # Guests are on some pages, and the kernel refuses an attribute.
+    host.pools[2 << 20].nodes[0][1] = 40
+    host.flush()
+    host.refuses[THP] = "EIO"
+    for check in (True, False):
+        values = run(host, check, **ABSENT).as_dict()
+        assert "in use" in values["domains"]["hugepages"]["msg"]
+        assert values["not_begun"] == []
+    assert "EIO" in values["domains"]["transparent_hugepages"]["msg"]
+    assert host.read(PAM) is None
+    assert host.read(TMPFILES) is not None
+
+
+def test_a_bug_in_one_part_hides_no_change_of_another(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug(*args: Any) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(TransparentHugepages, "apply", bug)
+    values = run(machine(), **ALL).as_dict()
+    assert (values["changed"], values["domains"]["hugepages"]["changed"]) == (True, True)
+    assert re.match(
+        r"internal error: KeyError\('a bug'\) in test_settings.py", values["domains"]["transparent_hugepages"]["msg"]
+    )
+    assert values["not_begun"] == ["rlimits[0]", "rlimits[1]", "rlimits[2]"]
+
+
+def test_a_signal_ends_a_way_back_too(machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = machine()
+    run(host, **ALL)
+
+    def interrupted(*args: Any) -> None:
+        raise Interrupted("stopped by SIGTERM")
+
+    monkeypatch.setattr(TransparentHugepages, "apply", interrupted)
+    assert run(host, **ABSENT).as_dict()["not_begun"] == ["rlimits[0]"]
 
 
 def test_whichever_write_fails_each_part_is_done_or_undone_and_told(machine: Make) -> None:
