@@ -139,7 +139,7 @@ def state() -> dict[str, Any]:
         "transparent_hugepages": {
             path: text
             for path, text in settings("/sys/kernel/mm/transparent_hugepage").items()
-            if "/stats/" not in path
+            if "/stats/" not in path and os.path.basename(path) not in ("full_scans", "pages_collapsed")
         },
         "mounts": mounts(),
         "namespaces": namespaces(),
