@@ -4,14 +4,13 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
+from ansible_collections.bulwark.node.plugins.module_utils import settings
 from ansible_collections.bulwark.node.tests.tools import generate
 
 ROOT = Path(__file__).parents[1]
@@ -30,14 +29,6 @@ def members(group: str) -> set[str]:
     return found
 
 
-def documentation(module: str) -> dict[str, Any]:
-    """Return the DOCUMENTATION of a module."""
-    for node in ast.parse((ROOT / f"plugins/modules/{module}.py").read_text()).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "DOCUMENTATION":
-            return dict(yaml.safe_load(ast.literal_eval(node.value)))
-    raise LookupError(f"{module} has no DOCUMENTATION")
-
-
 def test_the_group_all_holds_every_module_and_nothing_else() -> None:
     assert members("all") == set(MODULES)
 
@@ -45,7 +36,7 @@ def test_the_group_all_holds_every_module_and_nothing_else() -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_documents_its_action_groups(module: str) -> None:
     fragment = "actiongroup_node" if module in members("node") else "actiongroup_all"
-    assert f"bulwark.node.attributes.{fragment}" in documentation(module)["extends_documentation_fragment"]
+    assert f"bulwark.node.attributes.{fragment}" in generate.documentation(module)["extends_documentation_fragment"]
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -58,9 +49,44 @@ def test_the_readme_links_to_nothing_that_is_missing() -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_the_map_of_the_architecture_has_every_file_of_the_modules_code() -> None:
-    named = set(re.findall(r"\b\w+\.py\b", (ROOT / "docs/architecture.md").read_text()))
-    assert {file.name for file in (ROOT / "plugins/module_utils").rglob("*.py")} - named == set()
+@pytest.mark.parametrize("folder", ["module_utils", "plugin_utils", "action", "doc_fragments"])
+def test_the_map_of_the_architecture_has_every_file_of_the_plugins_and_no_other(folder: str) -> None:
+    shown = re.search(
+        rf"^  {folder}/(.*\n(?:(?:   .*)?\n)*)", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE
+    )
+    assert shown
+    named = re.findall(r"\b\w+\.py\b", shown.group(1))
+    assert sorted(named) == sorted(file.name for file in (ROOT / "plugins" / folder).rglob("*.py"))
+
+
+def test_each_file_that_is_kept_for_one_boot_is_documented() -> None:
+    shapes = (ROOT / "docs/schemas.md").read_text()
+    sources = "".join(file.read_text() for file in (ROOT / "plugins/module_utils").rglob("*.py"))
+    names = set(re.findall(r"/run/bulwark[\w.-]*", sources))
+    assert len(names) > 4
+    assert {name for name in names if not re.search(rf"\| `{re.escape(name)}[^/]*` \|", shapes)} == set()
+
+
+def test_each_file_of_ours_in_a_folder_of_others_is_named_by_its_module_and_listed() -> None:
+    sources = "".join(file.read_text() for file in (ROOT / "plugins/module_utils").rglob("*.py"))
+    names = re.findall(r"\b((?:[0-9]{2}|zz)-bulwark[^\s\"'`]*)\"", sources)
+    assert len(names) > 9
+    table = (ROOT / "docs/architecture.md").read_text().partition("## Names of our files")[2].partition("\n## ")[0]
+    listed = re.findall(r"\b((?:[0-9]{2}|zz)-bulwark[\w.-]*)`", table)
+    assert set(names) == set(listed)
+    modules = {name.partition("-bulwark-")[2].partition(".")[0].replace("-", "_") for name in names}
+    assert modules <= set(MODULES)
+
+
+def test_undo_takes_back_each_kind_of_setting() -> None:
+    (play,) = yaml.safe_load((ROOT / "playbooks/undo.yml").read_text())
+    tasks = {
+        name: options for task in play["tasks"] for name, options in task.items() if name.startswith("bulwark.node.")
+    }
+    given = {**tasks["bulwark.node.settings"], "bridges": tasks["bulwark.node.bridge_mtu"]}
+    assert set(given) == set(settings.ARGUMENT_SPEC)
+    for name, options in given.items():
+        assert [each["state"] for each in (options if isinstance(options, list) else [options])] == ["absent"], name
 
 
 def test_what_is_generated_is_as_it_would_be_generated_now() -> None:

@@ -13,6 +13,11 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu_options import (
+    OLD_MTUS,
+    PIN,
+    STAYS_PINNED,
+)
 from ansible_collections.bulwark.node.plugins.plugin_utils.ssh import connection_of, is_ssh
 
 __all__ = ["ActionModule"]
@@ -25,7 +30,6 @@ _BYTES = 64 << 10
 """More than one packet of the largest MTU. Random, for ssh may compress them."""
 _SAMPLE = f"dd if=/dev/urandom bs=1024 count={_BYTES >> 10} 2>/dev/null | od -An -v -tx1"
 _HEALS = "the timer on the machine puts the old MTUs back"
-_STAYS = "it stays pinned: the kernel does not forget it while the bridge lives"
 
 
 class ActionModule(ActionBase):
@@ -112,7 +116,7 @@ def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 def _unconfirmed(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """The failed second run, and what it leaves: the MTUs that are live, what the timer does with them, and pins."""
     after = second.get("after")
-    if after is None and any(what == "the old MTUs" for what in second.get("undone") or ()):
+    if after is None and OLD_MTUS in (second.get("undone") or ()):
         after = {**first["after"], "bridges": first["before"]["bridges"], "revert": None}
     revert = (after or first["after"])["revert"]
     not_undone = [*(second.get("not_undone") or ()), *_pins(first["before"], first["after"])]
@@ -162,4 +166,4 @@ def _pins(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str,
     """The bridges that the first run pinned."""
     known = {bridge["name"] for bridge in before["bridges"] if bridge["pinned"]}
     new = [bridge["name"] for bridge in after["bridges"] if bridge["pinned"] and bridge["name"] not in known]
-    return [{"what": f"the pin of {name}", "reason": _STAYS} for name in new]
+    return [{"what": PIN.format(name), "reason": STAYS_PINNED} for name in new]

@@ -26,7 +26,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "before": {"type": "dict"},
     "outcomes": {"type": "dict"},
     "ended": {"type": "bool", "default": True},
-    "accept_worse": {"type": "list", "elements": "str", "default": []},
+    "accept_worse": {"type": "dict", "default": {}},
     "undo": {"type": "bool", "default": False},
 }
 
@@ -115,10 +115,18 @@ def _run(args: Mapping[str, Any], check: bool) -> Run | None:
         before=_hosts("before", args["before"], "node_facts"),
         outcomes=_hosts("outcomes", args["outcomes"] or {}, "settings"),
         ended=args["ended"],
-        accepted=[str.__str__(control) for control in args["accept_worse"]],
+        accepted={str.__str__(host): _controls(host, value) for host, value in args["accept_worse"].items()},
         undo=args["undo"],
         check=check,
     )
+
+
+def _controls(host: Any, value: Any) -> list[str]:
+    """Names of controls: a list, or as -e NAME=VALUE gives it, text with commas."""
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise _ReportError(f"accept_worse: {escape(str(host))!r} has {value!r}; expected a list of controls")
+    return [str.__str__(name).strip() for name in names]
 
 
 def _shown(made: Mapping[str, Any], batch: Any) -> Mapping[str, Any]:

@@ -132,7 +132,10 @@ class Domain(Protocol, Generic[S, D]):
         """The options, checked against each other and in normal units. Raises OptionError."""
 
     def observe(self, desired: D) -> S:
-        """What the kernel says and what is persisted, of the named objects."""
+        """What the kernel says and what is persisted, of the named objects.
+
+        What was asked for is a part of it as far as ``predict`` and ``State.facts`` take it, which are not given ``desired``.
+        """
 
     def check(self, state: S, desired: D) -> None:
         """Raise where this machine forbids the wanted state: bounds, memory, owners. Before the first write, and in check mode."""

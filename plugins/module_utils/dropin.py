@@ -22,7 +22,7 @@ from typing import NamedTuple
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Change
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OwnerError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER, MANIFEST
+from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER, MANIFEST, is_ours
 
 __all__ = ["SYSCTL", "TMPFILES", "Dropin", "Owner", "Persisted", "matches"]
 
@@ -66,23 +66,36 @@ class Dropin:
     suffix: str = ".conf"
     """How the names of its files end."""
 
-    def observe(self, host: Host, path: str, keys: Iterable[str]) -> Persisted:
-        """Our file as it is, and every other file that sets one of the keys."""
+    def observe(self, host: Host, path: str, keys: Iterable[str], ours: str = ".*") -> Persisted:
+        """Our file as it is, and every other file that sets one of the keys. ``ours`` matches each key that our module may set."""
         text = host.read(path)
-        return Persisted(self, path, text, self.values(text or ""), tuple(self.owners(host, path, keys)))
+        return Persisted(self, path, text, self.values(text or "", ours), tuple(self.owners(host, path, keys)), ours)
 
-    def text(self, settings: Mapping[str, str]) -> str | None:
-        """The file that holds these settings, sorted by key; None (no file) where there are none.
+    def text(self, settings: Mapping[str, str], foreign: str = "") -> str | None:
+        """The file that holds these settings, sorted by key, and the lines of others, where ours win over them.
 
-        Raises BulwarkError where a key or value cannot be written in this format (a line break, say).
+        Without settings it is no file of ours: the lines of others, or None (no file). Raises BulwarkError where a key or value
+        cannot be written in this format (a line break, say).
         """
         if not settings:
-            return None
+            return foreign or None
         lines = [self.render(key, settings[key]) for key in sorted(settings)]
         for key, line in zip(sorted(settings), lines):
             if self.settings(line) != [(key, settings[key])]:
                 raise BulwarkError(f"{self.manual} has no way to write {key!r} with the value {settings[key]!r}")
-        return _HEADER.format(manual=self.manual) + "".join(f"{line}\n" for line in lines)
+        own = "".join(f"{line}\n" for line in lines)
+        return _HEADER.format(manual=self.manual) + (own + foreign if self.first_wins else foreign + own)
+
+    def foreign(self, text: str | None, ours: str) -> str:
+        """The lines in a file of ours that our module would not write, with their comments: they are somebody's, and stay."""
+        if not is_ours(text):
+            return ""
+        lines = [line for line in (text or "").split("\n")[1:] if line.strip() and not self._sets(line, ours)]
+        return "".join(f"{line}\n" for line in lines) if any(line.strip()[0] not in "#;" for line in lines) else ""
+
+    def _sets(self, line: str, ours: str) -> bool:
+        keys = [key for key, _value in self.settings(line)]
+        return bool(keys) and all(re.fullmatch(ours, key) for key in keys)
 
     def owners(self, host: Host, ours: str, keys: Iterable[str]) -> list[Owner]:
         """Every other file that sets one of the keys, in the order in which they are read; ``ours`` is "" where we have none.
@@ -130,33 +143,43 @@ class Dropin:
         parsed = (self.parse(line.strip()) for line in text.split("\n"))
         return [setting for setting in parsed if setting is not None]
 
-    def values(self, text: str) -> dict[str, str]:
-        """What one file sets, of a key's lines the one that wins."""
-        settings = self.settings(text)
+    def values(self, text: str, ours: str = ".*") -> dict[str, str]:
+        """What one file sets of such keys, of a key's lines the one that wins."""
+        settings = [setting for setting in self.settings(text) if re.fullmatch(ours, setting[0])]
         return dict(reversed(settings) if self.first_wins else settings)
 
 
 @dataclass(frozen=True)
 class Persisted:
-    """What is persisted for one domain: our file (``text`` None where there is none), and who else sets the same keys."""
+    """What is persisted for one domain: our file (``text`` None where there is none), and who else sets the same keys.
+
+    ``settings`` are those in it whose key matches ``ours``; its other lines are somebody's.
+    """
 
     dropin: Dropin
     path: str
     text: str | None
     settings: Mapping[str, str]
     owners: tuple[Owner, ...]
+    ours: str = ".*"
+
+    @property
+    def mine(self) -> Mapping[str, str]:
+        """The settings that are ours: none where the file begins as another's by now."""
+        return self.settings if is_ours(self.text) else {}
 
     def plan(self, settings: Mapping[str, str]) -> list[Change]:
-        """The change that makes our file hold exactly these settings; none where it does."""
-        if dict(self.settings) == dict(settings):
+        """The change that makes our file hold exactly these settings; none where it does, or nothing is wanted of another's."""
+        if dict(self.settings) == dict(settings) if settings else not is_ours(self.text):
             return []
-        return [Change("file", self.path, self.text, self.dropin.text(settings))]
+        foreign = self.dropin.foreign(self.text, self.ours)
+        return [Change("file", self.path, self.text, self.dropin.text(settings, foreign))]
 
     def predict(self, changes: Iterable[Change]) -> Persisted:
         """The same after the changes."""
         for change in changes:
             if change.target == self.path:
-                return replace(self, text=change.after, settings=self.dropin.values(change.after or ""))
+                return replace(self, text=change.after, settings=self.dropin.values(change.after or "", self.ours))
         return self
 
     def refuse_winners(self, settings: Mapping[str, str]) -> None:

@@ -239,6 +239,10 @@ class Host:
         except (ValueError, IndexError):
             raise HostError("/proc/uptime", f"holds {(text or '')[:60]!r}, expected seconds") from None
 
+    def boot_id(self) -> str:
+        """Which boot this is, empty where the kernel does not tell."""
+        return (self.read("/proc/sys/kernel/random/boot_id") or "").strip()
+
     # writing
 
     def write(self, path: str, value: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.errors import HostErr
 from ansible_collections.bulwark.node.plugins.module_utils.host import READ_LIMIT, Host
 from ansible_collections.bulwark.node.plugins.module_utils.units import bracketed
 
-__all__ = ["HEADER", "MANIFEST", "SHEBANG", "Manifest", "is_ours"]
+__all__ = ["HEADER", "MANIFEST", "SHEBANG", "Manifest", "entries_of", "forgotten", "is_ours", "released"]
 
 HEADER = "# Written by the bulwark.node collection"
 """How each file of ours begins."""
@@ -30,6 +30,7 @@ SHEBANG = "#!/bin/sh\n"
 FOLDER = "/var/lib/bulwark"
 MANIFEST = f"{FOLDER}/manifest.json"
 _SCHEMA = 1
+_BY_HAND = "Take out what this collection set in it, or remove it"
 _KINDS = ("files", "links", "folders", "mounts", "kernel", "devices", "members", "limits")
 # Of these there may have been nothing before.
 _MAY_BE_NEW = ("files", "links", "folders", "mounts", "members")
@@ -40,6 +41,51 @@ def is_ours(text: str | None) -> bool:
     return (text or "").removeprefix(SHEBANG).startswith(HEADER)
 
 
+def forgotten(names: Iterable[str], reason: str) -> str:
+    """The sentence for entries that go although what they name did not go back; the report reads it."""
+    return f"{', '.join(names)}: forgotten, not given back: {reason}"
+
+
+def released(before: Mapping[str, str | None], after: Mapping[str, str | None]) -> list[str]:
+    """A sentence for each file of ours, of these by path, that stays without our lines for the sake of others' in it."""
+    return [
+        f"{path} keeps the lines in it that are not this collection's, and is not ours any more"
+        for path, text in after.items()
+        if text is not None and is_ours(before.get(path)) and not is_ours(text)
+    ]
+
+
+def entries_of(host: Host) -> dict[str, dict[str, dict[str, Any]]]:
+    """{kind: {path: {before, by}}}, of ``devices`` with after and boot. Raises HostError where the manifest is not one: it is never overwritten blindly.
+
+    ``folders`` are those that we made, ``mounts`` file systems that we mounted, ``devices`` mode and owner of nodes below
+    /dev, ``members`` those of groups, ``limits`` those of live processes.
+    MTUs have after and boot too, but for those of an earlier release.
+    """
+    text = host.read(MANIFEST)
+    if text is None:
+        return {kind: {} for kind in _KINDS}
+    try:
+        content = json.loads(text)
+        schema, unknown = content["schema"], set(content) - {"schema", *_KINDS}
+        if isinstance(schema, int) and (schema > _SCHEMA or (schema == _SCHEMA and unknown)):
+            raise HostError(MANIFEST, "was written by a newer release of bulwark.node: use that one")
+        found = {kind: content.get(kind, {}) for kind in _KINDS}
+        if schema != _SCHEMA or not all(
+            isinstance(entry["by"], str)
+            and _is_before(kind, entry["before"])
+            and all(isinstance(entry.get(key, None if kind == "devices" else ""), str) for key in ("after", "boot"))
+            for kind, entries in found.items()
+            for entry in entries.values()
+        ):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise HostError(
+            MANIFEST, "is not a manifest of schema 1; move it away, and what it listed can no longer be undone"
+        ) from None
+    return found
+
+
 class Manifest:
     """The writes of one domain, named ``by`` in the entries."""
 
@@ -47,32 +93,13 @@ class Manifest:
         self._host = host
         self._by = by
 
-    def entries(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """{kind: {path: {before, by}}}, of ``devices`` with after and boot. Raises HostError where the manifest is not one: it is never overwritten blindly.
+    def mine(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The entries of one kind that this domain made. Raises HostError."""
+        return {name: entry for name, entry in self.entries()[kind].items() if entry["by"] == self._by}
 
-        ``folders`` are those that we made, ``mounts`` file systems that we mounted, ``devices`` mode and owner of nodes below
-        /dev, ``members`` those of groups, ``limits`` those of live processes.
-        MTUs have after and boot too, but for those of an earlier release.
-        """
-        text = self._host.read(MANIFEST)
-        if text is None:
-            return {kind: {} for kind in _KINDS}
-        try:
-            content = json.loads(text)
-            found = {kind: content.get(kind, {}) for kind in _KINDS}
-            if (content["schema"], set(content) - {"schema", *_KINDS}) != (_SCHEMA, set()) or not all(
-                isinstance(entry["by"], str)
-                and _is_before(kind, entry["before"])
-                and all(isinstance(entry.get(key, None if kind == "devices" else ""), str) for key in ("after", "boot"))
-                for kind, entries in found.items()
-                for entry in entries.values()
-            ):
-                raise ValueError
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise HostError(
-                MANIFEST, "is not a manifest of schema 1; move it away, and what it listed can no longer be undone"
-            ) from None
-        return found
+    def entries(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Those of all domains, as ``entries_of`` has them."""
+        return entries_of(self._host)
 
     def check(self, changes: Sequence[Change]) -> None:
         """Raise where one of the changes is bound to fail: a file that leads elsewhere, a read-only file system.
@@ -103,6 +130,19 @@ class Manifest:
             return False
         known = self.entries()["files"]
         return path not in known and self._host.resolved(path) not in known
+
+    def estranged(self) -> tuple[str, ...]:
+        """A sentence for each file that we made and that has been made another's since: ``settle`` drops its entry."""
+        return tuple(
+            forgotten([path], f"it was changed by hand and is not ours any more. {_BY_HAND}")
+            for path, entry in self.mine("files").items()
+            if self._is_estranged("files", path, entry)
+        )
+
+    def _is_estranged(self, kind: str, path: str, entry: Mapping[str, Any]) -> bool:
+        """Whether something of ours, be it a link to it, does not begin as ours any more."""
+        new = kind in ("files", "links") and entry["before"] is None
+        return new and self._host.is_file(path) and not is_ours(self._host.read(path))
 
     def file(self, path: str, text: str | None, undos: Undos, mode: int = 0o644) -> None:
         """Give a file its text (``mode`` where it is new), or remove it with None.
@@ -149,8 +189,8 @@ class Manifest:
         if target is None:
             self._remove_folders_of(path, undos)
 
-    def kernel(self, path: str, value: str, undos: Undos) -> None:
-        """Give one kernel attribute a value."""
+    def kernel(self, path: str, value: str, undos: Undos, record: bool = True) -> None:
+        """Give one kernel attribute a value; ``record`` is that of ``change``."""
         old = self.attribute(path)
         self.change(
             "kernel",
@@ -159,6 +199,7 @@ class Manifest:
             lambda: self._host.write(path, value),
             lambda: self._host.write(path, old),
             undos,
+            record=record,
         )
 
     def foretold(self, changes: Sequence[Change]) -> bytes | None:
@@ -187,11 +228,12 @@ class Manifest:
             undos.push(MANIFEST, put_back)
         self._write({**entries, kind: {name: entry for name, entry in entries[kind].items() if name not in gone}})
 
-    def settle(self, mounted: Callable[[str], Any] | None = None) -> None:
+    def settle(self, mounted: Callable[[str], Any] | None = None, edits: bool = False) -> None:
         """At the end of ``state: absent``, drop our entries of what is as it was: a run that was killed before its write left them.
 
         Of devices and members none is left: what was not given back by now is another's, and so are folders in which nothing is
-        ours any more. ``mounted`` reads a mount, where the domain makes some.
+        ours any more. A file that we made goes too once it does not begin as ours, but in a domain that ``edits`` those of others.
+        ``mounted`` reads a mount, where the domain makes some.
         """
         read: Mapping[str, Callable[[str], Any]] = {
             "files": self._file,
@@ -205,10 +247,14 @@ class Manifest:
                 return self._host.exists(path) and any(below.startswith(f"{path}/") for below in inside)
             if entry["by"] != self._by or kind == "limits":
                 return True
+            if not edits and self._is_estranged(kind, path, entry):
+                return False
             return kind in read and read[kind](path) != entry["before"]
 
         entries = self.entries()
-        inside = [*entries["files"], *entries["links"]]
+        inside = [
+            path for kind in ("files", "links") for path, entry in entries[kind].items() if stays(kind, path, entry)
+        ]
         for folder in sorted(entries["folders"], reverse=True):
             self._host.remove_folder(folder)
         kept = {
@@ -242,11 +288,13 @@ class Manifest:
         undos: Undos,
         more: Mapping[str, str] | None = None,
         keep: bool = False,
+        record: bool = True,
     ) -> None:
         """Change what is named by ``paths``, all of one kind, and recorded first, with ``more`` beside ``before`` and ``by``.
 
         ``read`` gives what would have to be written to have it again, None where there is nothing; attributes of the
-        kernel that move together are one change. With ``keep`` the entry stays although it is as it was.
+        kernel that move together are one change. With ``keep`` the entry stays although it is as it was. Without ``record``
+        what has no entry gets none: on the way back from a lost manifest, what is there is our own and nothing to go back to.
         """
         entries = self.entries()
         new = [path for path in paths if path not in entries[kind]]
@@ -273,8 +321,9 @@ class Manifest:
                 undo()
 
         added = {path: {"before": None if self._is_ours(kind, path) else old[path], "by": self._by} for path in new}
-        recorded = {**entries[kind], **added}
-        self._write({**entries, kind: {**recorded, **{path: {**recorded[path], **(more or {})} for path in paths}}})
+        recorded = {**entries[kind], **(added if record else {})}
+        marked = {path: {**recorded[path], **(more or {})} for path in paths if path in recorded}
+        self._write({**entries, kind: {**recorded, **marked}})
         undos.push(", ".join(paths), undo_change)
         write()
         if not keep:

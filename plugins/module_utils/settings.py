@@ -211,16 +211,18 @@ def _domain(name: str, host: Host) -> Domain[Any, Any]:
 
         return KernelArgs(host)
     if name == "kvm":
-        from ansible_collections.bulwark.node.plugins.module_utils.node.kvm import KvmDomain
+        from ansible_collections.bulwark.node.plugins.module_utils.node.kvm import Kvm
 
-        return KvmDomain(host)
+        return Kvm(host)
     if name == "bridges":
         from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu import BridgeMtu
 
         return BridgeMtu(host)
-    from ansible_collections.bulwark.node.plugins.module_utils.node.rlimit import Rlimit
+    if name == "rlimits":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.rlimit import Rlimit
 
-    return Rlimit(host)
+        return Rlimit(host)
+    raise LookupError(f"no domain has the name {name}")
 
 
 def _refuse_rivals(part: Part, plan: Planned[Any, Any], earlier: Sequence[tuple[Part, Planned[Any, Any]]]) -> None:

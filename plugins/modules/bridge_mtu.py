@@ -86,7 +86,7 @@ options:
       - For systemd-networkd these are a drop-in for each C(.network) file, also where netplan or cloud-init writes that, and for
         each bridge that is pinned C(/etc/systemd/system/bulwark-bridge-mtu-<bridge>.service), since systemd-networkd pins it by
         chance. A bridge that is removed and made anew while the machine runs is pinned by the next boot, or the next run.
-      - For ifupdown it is C(/etc/network/if-up.d/zz-bulwark-mtu), which sets and pins whenever one of the links comes up.
+      - For ifupdown it is C(/etc/network/if-up.d/zz-bulwark-bridge-mtu), which sets and pins whenever one of the links comes up.
       - A C(.network) file that other links have as well, and another file that would win, are refused by name.
       - Refused with the lines to write are NetworkManager, netplan and nmstate on it, ifupdown2, networks of libvirt, and links of
         which it is not known what sets them up, such as those made by hand.
@@ -403,7 +403,7 @@ not_undone:
     reason:
       description: Why it could not be put back.
       type: str
-      sample: "br0 stays pinned: the kernel does not forget it while the bridge lives"
+      sample: "it stays pinned: the kernel does not forget it while the bridge lives"
   sample: []
 """
 

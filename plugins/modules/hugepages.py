@@ -23,6 +23,8 @@ description:
   - Sizes other than the default get a hugetlbfs mount at C(/dev/hugepages1G), for example, and a mount unit, unless one is mounted.
     With O(persist=false), and without systemd, none is made. A count of 0 leaves them, O(state=absent) removes them.
   - What was there before is kept in C(/var/lib/bulwark/manifest.json).
+  - Lines of others in a file of the module's stay, also where O(state=absent) takes the module's own. A file that does not begin as the
+    module's any more is left alone then. Each is named in a warning.
   - A run that is stopped undoes what it did. After SIGKILL or a loss of power run it again, which goes on from what there is.
 extends_documentation_fragment:
   - bulwark.node.attributes

@@ -19,7 +19,7 @@ description:
     mounted and has room, and the line fits into what the kernel takes.
   - A run that is stopped undoes what it did. After SIGKILL or a loss of power run it again, which goes on from what there is.
   - What was there before is kept in C(/var/lib/bulwark/manifest.json).
-  - GRUB of Debian and Ubuntu gets C(/etc/default/grub.d/99-bulwark.cfg), which appends to C(GRUB_CMDLINE_LINUX_DEFAULT), and then
+  - GRUB of Debian and Ubuntu gets C(/etc/default/grub.d/99-bulwark-kernel-args.cfg), which appends to C(GRUB_CMDLINE_LINUX_DEFAULT), and then
     C(update-grub). Entries for recovery stay as they are, for they must boot without what may have broken the others.
   - Of the entries of C(kernel-install) (systemd-boot) the C(options) are edited, and C(/etc/kernel/cmdline) for kernels to come; where there
     is none it is written from the entries, and entries that differ are refused. C(kernel-install) is not run, for it would write kernel and
@@ -233,7 +233,7 @@ undone:
   returned: failure
   type: list
   elements: str
-  sample: ["/boot/grub/grub.cfg", "/etc/default/grub.d/99-bulwark.cfg"]
+  sample: ["/boot/grub/grub.cfg", "/etc/default/grub.d/99-bulwark-kernel-args.cfg"]
 not_undone:
   description: What had been changed and could not be put back. The message names it too.
   returned: failure

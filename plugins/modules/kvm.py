@@ -18,9 +18,11 @@ description:
     nothing else sets the same at boot.
   - No module is ever unloaded, unless O(reload=true) asks for it. One that was loaded before a later failure stays, and is named in RV(not_undone).
   - A run that is stopped undoes what it did. After SIGKILL or a loss of power run it again, which goes on from what there is.
-  - It is persisted by C(/etc/modules-load.d/bulwark-kvm.conf), C(/etc/modprobe.d/zz-bulwark-kvm.conf) and C(/etc/udev/rules.d/99-bulwark-kvm.rules).
+  - It is persisted by C(/etc/modules-load.d/90-bulwark-kvm.conf), C(/etc/modprobe.d/zz-bulwark-kvm.conf) and C(/etc/udev/rules.d/99-bulwark-kvm.rules).
     A file of such a name that is not the module's is refused.
   - What was there before is kept in C(/var/lib/bulwark/manifest.json).
+  - Lines of others in a file of the module's stay, also where O(state=absent) takes the module's own. A file that does not begin as the
+    module's any more is left alone then. Each is named in a warning.
 extends_documentation_fragment:
   - bulwark.node.attributes
   - bulwark.node.attributes.actiongroup_node
@@ -331,7 +333,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.node import kvm
 
 def main() -> None:
     module = AnsibleModule(argument_spec=kvm.ARGUMENT_SPEC, supports_check_mode=True)
-    run(module, kvm.KvmDomain)
+    run(module, kvm.Kvm)
 
 
 if __name__ == "__main__":

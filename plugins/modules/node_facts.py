@@ -1667,7 +1667,9 @@ ansible_facts:
           type: dict
           contains:
             objects:
-              description: The entries of C(/var/lib/bulwark/manifest.json). V(null) where it cannot be read.
+              description:
+                - The entries of C(/var/lib/bulwark/manifest.json), and files that begin as ours and that it does not know.
+                - V(null) where it cannot be read.
               type: list
               elements: dict
               contains:
@@ -1686,7 +1688,7 @@ ansible_facts:
                   type: str
                   sample: hugepages
             reason:
-              description: Why the manifest cannot be read.
+              description: Why the manifest cannot be read, or which files of ours it does not know.
               type: str
               sample: null
 """

@@ -65,6 +65,8 @@ options:
   outcomes:
     description:
       - What M(bulwark.node.settings) returned, per name of a host. It needs O(before).
+      - The key C(restarts) may be added, with what was restarted since. Its C(reload) is the registered result of the task that had
+        systemd read its files again, its C(units) that of a loop over the units.
     type: dict
   ended:
     description:
@@ -75,10 +77,9 @@ options:
     default: true
   accept_worse:
     description:
-      - The controls that may get worse and do not make the run fail. They are named all the same.
-    type: list
-    elements: str
-    default: []
+      - The controls that may get worse and do not make the run fail, a list per name of a host. They are named all the same.
+    type: dict
+    default: {}
   undo:
     description:
       - Whether the run takes back what the collection wrote. It fails where the facts C(managed) show that something remains, and

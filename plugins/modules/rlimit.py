@@ -21,6 +21,8 @@ description:
   - A run that is stopped undoes what it did. After SIGKILL or a loss of power run it again, which goes on from what there is.
   - Containers get their limits from their runtime, which O(systemd_units) does not reach.
   - What was there before is kept in C(/var/lib/bulwark/manifest.json).
+  - Lines of others in a file of the module's stay, also where O(state=absent) takes the module's own. A file that does not begin as the
+    module's any more is left alone then. Each is named in a warning.
 extends_documentation_fragment:
   - bulwark.node.attributes
   - bulwark.node.attributes.actiongroup_node
@@ -111,7 +113,7 @@ options:
       file:
         description: The file in C(/etc/security/limits.d), which is the module's own.
         type: path
-        default: /etc/security/limits.d/95-bulwark.conf
+        default: /etc/security/limits.d/95-bulwark-rlimit.conf
   systemd_manager:
     description:
       - Defaults for all that systemd starts, but for units that set the limit themselves.
@@ -244,7 +246,7 @@ before:
       type: dict
       sample:
         entries:
-          - {file: /etc/security/limits.d/95-bulwark.conf, line: 2, domain: "*", type: hard, item: nofile, value: "524288"}
+          - {file: /etc/security/limits.d/95-bulwark-rlimit.conf, line: 2, domain: "*", type: hard, item: nofile, value: "524288"}
     systemd_manager:
       description: What systemd's files make of each limit's default, in the kernel's units, and V(null) for one that none sets.
       type: dict
@@ -358,7 +360,7 @@ undone:
   returned: failure
   type: list
   elements: str
-  sample: ["/etc/security/limits.d/95-bulwark.conf"]
+  sample: ["/etc/security/limits.d/95-bulwark-rlimit.conf"]
 not_undone:
   description: What had been changed and could not be put back. The message names it too.
   returned: failure
@@ -368,7 +370,7 @@ not_undone:
     what:
       description: The object.
       type: str
-      sample: /etc/security/limits.d/95-bulwark.conf
+      sample: /etc/security/limits.d/95-bulwark-rlimit.conf
     reason:
       description: Why it could not be put back.
       type: str

@@ -439,8 +439,8 @@ options:
             that, and for each bridge that is pinned C(/etc/systemd/system/bulwark-bridge-mtu-<bridge>.service), since
             systemd-networkd pins it by chance. A bridge that is removed and made anew while the machine runs is pinned
             by the next boot, or the next run.
-          - For ifupdown it is C(/etc/network/if-up.d/zz-bulwark-mtu), which sets and pins whenever one of the links comes
-            up.
+          - For ifupdown it is C(/etc/network/if-up.d/zz-bulwark-bridge-mtu), which sets and pins whenever one of the
+            links comes up.
           - A C(.network) file that other links have as well, and another file that would win, are refused by name.
           - Refused with the lines to write are NetworkManager, netplan and nmstate on it, ifupdown2, networks of libvirt,
             and links of which it is not known what sets them up, such as those made by hand.
@@ -568,7 +568,7 @@ options:
           file:
             description: The file in C(/etc/security/limits.d), which is the module's own.
             type: path
-            default: /etc/security/limits.d/95-bulwark.conf
+            default: /etc/security/limits.d/95-bulwark-rlimit.conf
       systemd_manager:
         description:
           - Defaults for all that systemd starts, but for units that set the limit themselves.
@@ -1060,7 +1060,7 @@ domains:
           returned: failure
           type: list
           elements: str
-          sample: [/boot/grub/grub.cfg, /etc/default/grub.d/99-bulwark.cfg]
+          sample: [/boot/grub/grub.cfg, /etc/default/grub.d/99-bulwark-kernel-args.cfg]
         not_undone:
           description: What had been changed and could not be put back. The message names it too.
           returned: failure
@@ -1473,7 +1473,7 @@ domains:
             reason:
               description: Why it could not be put back.
               type: str
-              sample: 'br0 stays pinned: the kernel does not forget it while the bridge lives'
+              sample: 'it stays pinned: the kernel does not forget it while the bridge lives'
           sample: []
     rlimits:
       description: What M(bulwark.node.rlimit) returns for each entry, in their order.
@@ -1509,8 +1509,8 @@ domains:
             pam:
               description: The lines of the domain in the module's file. V(null) where O(rlimits[].pam) is not named.
               type: dict
-              sample: {entries: [{file: /etc/security/limits.d/95-bulwark.conf, line: 2, domain: '*', type: hard, item: nofile,
-                    value: '524288'}]}
+              sample: {entries: [{file: /etc/security/limits.d/95-bulwark-rlimit.conf, line: 2, domain: '*', type: hard,
+                    item: nofile, value: '524288'}]}
             systemd_manager:
               description: What systemd's files make of each limit's default, in the kernel's units, and V(null) for one
                 that none sets.
@@ -1627,7 +1627,7 @@ domains:
           returned: failure
           type: list
           elements: str
-          sample: [/etc/security/limits.d/95-bulwark.conf]
+          sample: [/etc/security/limits.d/95-bulwark-rlimit.conf]
         not_undone:
           description: What had been changed and could not be put back. The message names it too.
           returned: failure
@@ -1637,7 +1637,7 @@ domains:
             what:
               description: The object.
               type: str
-              sample: /etc/security/limits.d/95-bulwark.conf
+              sample: /etc/security/limits.d/95-bulwark-rlimit.conf
             reason:
               description: Why it could not be put back.
               type: str

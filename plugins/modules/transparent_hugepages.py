@@ -17,6 +17,8 @@ description:
   - It is persisted by C(/etc/tmpfiles.d/10-bulwark-transparent-hugepages.conf). There is no sysctl for it, so that without systemd
     O(persist=true) is refused. A file of that name that is not the module's is refused as well.
   - What was there before is kept in C(/var/lib/bulwark/manifest.json).
+  - Lines of others in a file of the module's stay, also where O(state=absent) takes the module's own. A file that does not begin as the
+    module's any more is left alone then. Each is named in a warning.
 extends_documentation_fragment:
   - bulwark.node.attributes
   - bulwark.node.attributes.actiongroup_node

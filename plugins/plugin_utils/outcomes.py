@@ -8,7 +8,7 @@ Pure. The hosts are not trusted: what is not of the type that docs/schemas.md ha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -31,14 +31,16 @@ BAD: frozenset[str] = frozenset({"unreachable", "failed", "worse", "remains"})
 """What makes the run fail, so that no further host is begun."""
 
 _FAULTS = ("fail", "error")
-_SOUND = ("pass", "not_applicable")
 # Their text, which may be long or another's, is in the files themselves.
 _TEXTS = ("file", "edit")
+# What restart_required calls the manager, which need not be restarted to read the files of units again.
+_MANAGER = "systemd"
+_SERVICES = {"kubelet": "the kubelet", "runtime": "the container runtime"}
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that changes hosts. Not ``ended`` are hosts being changed; ``accepted`` are controls that may get worse.
+    """A run that changes hosts. Not ``ended`` are hosts being changed; ``accepted`` are controls that may get worse, per host.
 
     An ``undo`` makes controls worse by its nature, and fails where something of ours remains.
     """
@@ -46,7 +48,7 @@ class Run:
     before: Mapping[str, Any]
     outcomes: Mapping[str, Any] = field(default_factory=dict)
     ended: bool = True
-    accepted: Collection[str] = ()
+    accepted: Mapping[str, Collection[str]] = field(default_factory=dict)
     undo: bool = False
     check: bool = False
 
@@ -54,15 +56,16 @@ class Run:
 def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What was fixed and what got worse between two audits of a host, {control, before, after, reason} each.
 
-    Fixed is what failed and no longer does. Worse is what was neither fail nor error and now is, and, named
-    ``facts.<subset>``, a subset of the facts that can no longer be read.
+    Fixed is what failed and now passes: what failed and no longer applies, as the kubelet died, is not. Worse is what was
+    neither fail nor error and now is, and, named ``facts.<subset>``, a subset of the facts that can no longer be read, and,
+    named ``facts.<subset>.running``, a kubelet or container runtime that runs no more.
     """
     old = {finding["control"]: finding["status"] for finding in before["findings"]}
     fixed, worse = [], []
     for finding in after["findings"]:
         was, now = old.get(finding["control"]), finding["status"]
         entry = {"control": finding["control"], "before": was, "after": now, "reason": finding["reason"]}
-        if was == "fail" and now in _SOUND:
+        if was == "fail" and now == "pass":
             fixed.append(entry)
         elif was is not None and was not in _FAULTS and now in _FAULTS:
             worse.append(entry)
@@ -70,15 +73,41 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[list[d
         if facts is not None and (after["facts"] or {}).get(subset, facts) is None:
             reason = f"the facts subset {subset} can no longer be read"
             worse.append({"control": f"facts.{subset}", "before": "pass", "after": "error", "reason": reason})
+    old_services, services = _services(before), _services(after)
+    for name, what in _SERVICES.items():
+        if old_services[name] is True and services[name] is False:
+            reason = f"{what} ran before, and does not now"
+            worse.append({"control": f"facts.{name}.running", "before": "pass", "after": "fail", "reason": reason})
     return fixed, worse
 
 
+def _services(row: Mapping[str, Any]) -> dict[str, bool | None]:
+    """Whether the kubelet and the container runtime run, by a host's facts; None where these do not tell."""
+    facts = row["facts"] or {}
+    hugepages = facts.get("hugepages")
+    places = {
+        "kubelet": [facts.get("kubelet"), hugepages.get("kubelet") if isinstance(hugepages, Mapping) else None],
+        "runtime": [facts.get("runtime")],
+    }
+    told = {
+        name: [part["running"] for part in parts if isinstance(part, Mapping) and isinstance(part.get("running"), bool)]
+        for name, parts in places.items()
+    }
+    return {name: any(found) if found else None for name, found in told.items()}
+
+
 def outcome(
-    run: Run, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, result: Mapping[str, Any], said: str
+    run: Run,
+    host: str,
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any] | None,
+    result: Mapping[str, Any],
+    said: str,
 ) -> dict[str, Any]:
     """What came of one host: its audits before and after (rows of the report, None where there was none), and its result.
 
-    ``result`` is the plain result of ``bulwark.node.settings``, empty where there is none; ``said`` is its message.
+    ``result`` is the plain result of ``bulwark.node.settings``, empty where there is none, with ``restarts``, what was
+    restarted since; ``said`` is its message.
     """
     audited = before is not None and after is not None and before["status"] == after["status"] == "ok"
     fixed, worse = compare(before, after) if audited and before and after else ([], [])
@@ -86,12 +115,17 @@ def outcome(
     domains += [_named(name, "not_begun") for name in _texts(result.get("not_begun"))]
     parts = [part for _name, part in _parts(result)]
     remains = _objects(after) if run.undo and after is not None else None
+    accepted = run.accepted.get(host, ())
+    restarted = list(_restarted(result))
+    needed = _distinct(parts, "restart_required")
     found: dict[str, Any] = {
         "check": run.check,
-        "changed": any(part.get("changed") is True for part in parts) or result.get("changed") is True,
+        "changed": any(part.get("changed") is True for part in parts)
+        or result.get("changed") is True
+        or restarted != [],
         "domains": domains,
         "fixed": [] if run.undo else fixed,
-        "worse": [{**entry, "accepted": run.undo or entry["control"] in run.accepted} for entry in worse],
+        "worse": [{**entry, "accepted": run.undo or entry["control"] in accepted} for entry in worse],
         "unmet": [
             {"domain": name, **{key: entry.get(key) for key in ("target", "wanted", "got", "reason", "remedy")}}
             for name, part in _parts(result)
@@ -99,8 +133,9 @@ def outcome(
         ],
         "not_undone": [entry for part in parts for entry in _dicts(part.get("not_undone"))],
         "reboot_required": any(part.get("reboot_required") is True for part in parts),
-        "restart_required": _distinct(parts, "restart_required"),
-        "disruptive": _distinct(parts, "disruptive"),
+        "restart_required": [entry for entry in needed if entry.get("unit") not in restarted],
+        "disruptive": _distinct(parts, "disruptive")
+        + [_restart(entry) for entry in needed if entry.get("unit") in restarted],
         "warnings": list(dict.fromkeys(_texts(result.get("warnings")))),
         "given_back": [entry for entry in _objects(before) or [] if entry not in (remains or [])]
         if remains is not None
@@ -164,6 +199,28 @@ def _unreadable(row: Mapping[str, Any]) -> str:
 def messages(result: Mapping[str, Any]) -> list[str]:
     """What the domains said that failed."""
     return [part["msg"] for _name, part in _parts(result) if part.get("failed") and isinstance(part.get("msg"), str)]
+
+
+def _restarted(result: Mapping[str, Any]) -> Iterator[str]:
+    """The units that were restarted after the settings, in check mode would be; ``systemd`` where it read its files again."""
+    restarts = result.get("restarts")
+    if not isinstance(restarts, Mapping):
+        return
+    reload, units = restarts.get("reload"), restarts.get("units")
+    if isinstance(reload, Mapping) and reload and _was_done(reload):
+        yield _MANAGER
+    for entry in _dicts(units.get("results")) if isinstance(units, Mapping) else []:
+        if isinstance(entry.get("item"), str) and _was_done(entry):
+            yield entry["item"]
+
+
+def _was_done(task: Mapping[str, Any]) -> bool:
+    return not any(task.get(key) for key in ("failed", "skipped", "unreachable"))
+
+
+def _restart(needed: Mapping[str, Any]) -> dict[str, Any]:
+    what = "it reads its files again" if needed["unit"] == _MANAGER else "it is restarted"
+    return {"target": needed["unit"], "reason": f"{what}: {needed.get('reason') or 'to see the new state'}"}
 
 
 def _objects(row: Mapping[str, Any] | None) -> list[dict[str, Any]] | None:

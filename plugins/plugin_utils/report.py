@@ -115,7 +115,7 @@ def _changed(run: Run, host: str, result: Any) -> dict[str, Any]:
     looked = bool(result) and not (isinstance(result, Mapping) and result.get("skipped"))
     after = _host(result) if looked else None
     done, said = _done(run.outcomes.get(host))
-    outcome = outcomes.outcome(run, before, after, done, said)
+    outcome = outcomes.outcome(run, host, before, after, done, said)
     if before is None and after is None:
         audit = {"status": "not_begun", "reason": outcome["reason"], "facts": None, "findings": []}
         if outcome["status"] == "failed":
@@ -172,7 +172,13 @@ def _outcome(result: Any) -> tuple[str, str | None, dict[str, Any] | None]:
 
 
 def _message(result: Mapping[str, Any], otherwise: str) -> str:
-    """Why a task failed: its msg, and where the module never ran, what the node said instead."""
+    """Why a task failed: its msg, where the module never ran what the node said instead, and of a loop which items failed and why."""
+    items = result.get("results")
+    failed = [each for each in items if isinstance(each, dict) and _lost(each)] if isinstance(items, list) else []
+    if failed:
+        return "; ".join(
+            f"{each.get('item')}: {_state(each) or _message(each, 'it gave no reason')}" for each in failed
+        )
     msg = result.get("msg")
     # ansible-core 2.19 begins so what 2.16 says without it.
     text = msg.strip().removeprefix("Task failed: ") if isinstance(msg, str) else ""
@@ -181,6 +187,17 @@ def _message(result: Mapping[str, Any], otherwise: str) -> str:
     if said and said not in text:
         text = f"{text} ({said})" if text else said
     return text or otherwise
+
+
+def _lost(result: Mapping[str, Any]) -> bool:
+    return bool(result.get("failed") or result.get("unreachable"))
+
+
+def _state(result: Mapping[str, Any]) -> str | None:
+    """What a task that failed by its failed_when alone found a unit to be: ansible-core has no message for that."""
+    status = result.get("status") if result.get("failed_when_result") else None
+    state = status.get("ActiveState") if isinstance(status, dict) else None
+    return f"it is {state} after its restart" if isinstance(state, str) else None
 
 
 def _said(output: Any) -> str | None:

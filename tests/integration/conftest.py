@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,10 +27,9 @@ from ansible_collections.bulwark.node.tests.hosts.roots import RELEASES, missing
 _HUGEPAGES = Path("/sys/kernel/mm/hugepages")
 _THP = Path("/sys/kernel/mm/transparent_hugepage")
 _NODES = Path("/sys/devices/system/node")
+# A folder of tests/hosts/remote.py, which is no trace of a module.
+_SLOT = re.compile(r"bulwark-[a-z]+-[0-9]+")
 # Where our modules write, and so where a test may leave something behind.
-_VOLATILE = tuple(
-    Path("/run", name) for name in ("bulwark.lock", "bulwark-hugepages-changed", "bulwark-bridge-pins.json")
-)
 _PERSISTENT = tuple(
     Path(path)
     for path in (
@@ -99,10 +99,15 @@ def _attributes() -> dict[Path, str]:
     return found
 
 
+def volatile() -> list[Path]:
+    """What our modules keep for one boot."""
+    return [path for path in Path("/run").glob("bulwark*") if not _SLOT.fullmatch(path.name)]
+
+
 def files_of_ours() -> dict[str, tuple[int, int, int, bytes]]:
     """Mode, owner and content of all that is in the folders that we write to."""
     found = {}
-    for top in (*_PERSISTENT, *_VOLATILE):
+    for top in (*_PERSISTENT, *volatile()):
         for path in [top, *top.rglob("*")] if top.exists() else []:
             status = path.lstat()
             content = os.readlink(path).encode() if path.is_symlink() else path.read_bytes() if path.is_file() else b""
@@ -149,11 +154,11 @@ def kernel(alone: None) -> Iterator[None]:
         # The kernel says EINVAL to what cannot be set, which then has not changed either.
         with contextlib.suppress(OSError):
             path.write_text(attributes[path])
-    for volatile in _VOLATILE:
-        if str(volatile) in files:
-            volatile.write_bytes(files[str(volatile)][3])
+    for kept in {*map(str, volatile()), *(path for path in files if path.startswith("/run/"))}:
+        if kept in files:
+            Path(kept).write_bytes(files[kept][3])
         else:
-            volatile.unlink(missing_ok=True)
+            Path(kept).unlink(missing_ok=True)
     now = files_of_ours()
     strays = sorted(path for path in {*files, *now} if files.get(path) != now.get(path))
     for stray in sorted(set(now) - set(files), reverse=True):

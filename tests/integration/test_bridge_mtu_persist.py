@@ -82,10 +82,10 @@ auto port1
 iface port1 inet manual
 """,
 }
-DROPIN = "/etc/systemd/network/{}.network.d/90-bulwark-mtu.conf"
+DROPIN = "/etc/systemd/network/{}.network.d/90-bulwark-bridge-mtu.conf"
 UNIT = "/etc/systemd/system/bulwark-bridge-mtu-br0.service"
 WANTS = "/etc/systemd/system/multi-user.target.wants/bulwark-bridge-mtu-br0.service"
-HOOK = "/etc/network/if-up.d/zz-bulwark-mtu"
+HOOK = "/etc/network/if-up.d/zz-bulwark-bridge-mtu"
 OPTIONS: dict[str, Any] = {"bridges": [{"name": "br0", "mtu": 9000, "ports": ["all"]}]}
 
 Make = Callable[..., Machine]

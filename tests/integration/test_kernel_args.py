@@ -238,7 +238,7 @@ def test_where_update_grub_fails_or_another_file_wins_all_is_undone(grub: Tree, 
     assert failed.failed
     assert message in failed["msg"]
     assert failed["not_undone"] == []
-    assert set(failed["undone"]) >= {"/boot/grub/grub.cfg", "/etc/default/grub.d/99-bulwark.cfg"}
+    assert set(failed["undone"]) >= {"/boot/grub/grub.cfg", "/etc/default/grub.d/99-bulwark-kernel-args.cfg"}
     assert grub.state() == before
 
 

@@ -275,7 +275,7 @@ def test_a_ceiling_is_refused_without_consent_and_given_back_in_the_end(module: 
 
 # --- machines under systemd: logins, services, the manager's defaults, reboots
 
-PAM = "/etc/security/limits.d/95-bulwark.conf"
+PAM = "/etc/security/limits.d/95-bulwark-rlimit.conf"
 UNIT = "/etc/systemd/system/idle.service.d/95-bulwark-rlimit.conf"
 MANAGER = "/etc/systemd/system.conf.d/95-bulwark-rlimit.conf"
 SERVICE = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"

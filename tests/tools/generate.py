@@ -6,6 +6,7 @@ usage: make generate        or .venv/bin/python tests/tools/generate.py
 
 - The options and results of the module ``settings`` come from the documentation of the modules that it stands for, those
   of a role for one module from that module's, under the role's prefix.
+- The part of the playbook ``undo`` that is that of ``harden`` under another prefix.
 - The table of variables in a role's README, and its defaults, come from its meta/argument_specs.yml.
 
 A generated part stands between a line ``generated: NAME`` and a line ``generated: end``, as comments of the file's own kind.
@@ -59,6 +60,7 @@ _MARK = re.compile(
     r"(?P<open>(?P<indent>[ ]*)(?:#|<!--) generated: (?P<name>\w+)(?: -->)?\n)(?P<text>.*?)(?P<close>[ ]*(?:#|<!--) generated: end)",
     re.S,
 )
+_SHARED = re.compile(r"[ ]*# shared: (?P<name>\w+)\n(?P<text>.*?)[ ]*# shared: end\n", re.S)
 # Not one that names its plugin, as O(bulwark.node.kvm#module:nested) does.
 _REFERENCE = re.compile(r"\b(O|RV)\(([^():#=]+)((?:=[^()]*)?)\)")
 
@@ -314,6 +316,9 @@ def generated() -> Iterator[tuple[Path, str]]:
         for name in COPIES if role not in _WITHOUT_NEEDS else ():
             text = (ROOT / "roles/harden" / name).read_text()
             yield ROOT / f"roles/{role}/{name}", text.replace("harden", role).replace("---\n", f"---\n{_COPIED}", 1)
+    source, file = (ROOT / f"playbooks/{name}.yml" for name in ("harden", "undo"))
+    shared = {each["name"]: each["text"].replace("harden", "undo") for each in _SHARED.finditer(source.read_text())}
+    yield file, filled(file.read_text(), shared)
     for folder in sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir()):
         options = specification(folder.name)
         for name, part in (

@@ -46,9 +46,9 @@ STAGED = {"kernel_args", "kvm"}
 DRIFT = f"""
     echo 7 >{HUGEPAGES.format(1, 2048)}
     echo never >/sys/kernel/mm/transparent_hugepage/defrag
-    rm /etc/modules-load.d/bulwark-kvm.conf /etc/security/limits.d/95-bulwark.conf
+    rm /etc/modules-load.d/90-bulwark-kvm.conf /etc/security/limits.d/95-bulwark-rlimit.conf
     chmod 0600 /dev/kvm
-    rm /etc/default/grub.d/99-bulwark.cfg
+    rm /etc/default/grub.d/99-bulwark-kernel-args.cfg
     update-grub
 """
 

@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.bulwark.node.tests.hosts.remote import Remote
 
 FILES = (
-    "/etc/modules-load.d/bulwark-kvm.conf",
+    "/etc/modules-load.d/90-bulwark-kvm.conf",
     "/etc/modprobe.d/zz-bulwark-kvm.conf",
     "/etc/udev/rules.d/99-bulwark-kvm.rules",
 )

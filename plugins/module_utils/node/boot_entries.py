@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -20,14 +19,20 @@ from ansible_collections.bulwark.node.plugins.module_utils.errors import HostErr
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER, Manifest
 from ansible_collections.bulwark.node.plugins.module_utils.node import kernel_cmdline
-from ansible_collections.bulwark.node.plugins.module_utils.node.boot_loader import Boot, Entry, Goal, Source
+from ansible_collections.bulwark.node.plugins.module_utils.node.boot_loader import (
+    KERNEL_INSTALL_RECORD,
+    Boot,
+    Entry,
+    Goal,
+    Source,
+    grub_environment,
+)
 from ansible_collections.bulwark.node.plugins.module_utils.node.kernel_cmdline import Line
 from ansible_collections.bulwark.node.plugins.module_utils.node.redact import redacted
 
 __all__ = ["Grubby", "KernelInstall"]
 
 CMDLINE = "/etc/kernel/cmdline"
-RECORD = "/etc/kernel/bulwark-kernel-args"
 _VENDOR_CMDLINE = "/usr/lib/kernel/cmdline"
 _GRUBENV = "/boot/grub2/grubenv"
 _HEADER = f"{HEADER}; what its module kernel_args added to {CMDLINE}, and what it took away.\n"
@@ -45,7 +50,7 @@ class KernelInstall:
         self._folder = f"{root}/loader/entries"
 
     def observe(self, host: Host) -> Boot:
-        record, text = host.read(RECORD), host.read(CMDLINE)
+        record, text = host.read(KERNEL_INSTALL_RECORD), host.read(CMDLINE)
         recorded = {
             name: kernel_cmdline.split(rest)
             for name, rest in re.findall(r"^(added|taken) (.*)$", record or "", re.MULTILINE)
@@ -61,9 +66,9 @@ class KernelInstall:
         default, default_reason = self._default(host, entries)
         theirs = kernel_cmdline.absent(line, [ours]) if ours else line
         return Boot(
-            record=RECORD,
+            record=KERNEL_INSTALL_RECORD,
             edited=CMDLINE,
-            texts={RECORD: record, CMDLINE: text},
+            texts={KERNEL_INSTALL_RECORD: record, CMDLINE: text},
             ours=ours,
             taken=taken,
             configured=None if reason else line,
@@ -87,9 +92,8 @@ class KernelInstall:
         )
         return replace(boot, ours=goal.ours, taken=goal.taken, configured=goal.line, entries=entries)
 
-    def make(self, host: Host, boot: Boot, goal: Goal, undos: Undos) -> None:
+    def make(self, host: Host, manifest: Manifest, boot: Boot, goal: Goal, undos: Undos) -> None:
         """Edit the options: ``kernel-install add`` would write kernel and initrd anew too, on a partition that may be full."""
-        manifest = Manifest(host, "kernel_args")
         leaving = not goal.ours and not goal.taken
         for entry in boot.entries:
             old, line = _text(host, entry.path), _changed(entry, boot, goal)
@@ -105,7 +109,7 @@ class KernelInstall:
             if leaving and entry.managed:
                 manifest.forget("files", [entry.path])
         # Of kernels that are gone, and of entries that the boot loader has renamed (boot counting).
-        known = [path for path in manifest.entries()["files"] if path.rpartition("/")[0] == self._folder]
+        known = [path for path in manifest.mine("files") if path.rpartition("/")[0] == self._folder]
         manifest.forget("files", [path for path in known if not host.exists(path)])
 
     def _options(self, host: Host, text: str) -> Line:
@@ -145,16 +149,9 @@ class KernelInstall:
         return named is not None and _image(host, version) is not None
 
     def _default(self, host: Host, entries: tuple[Entry, ...]) -> tuple[int | None, str | None]:
-        chosen = next(
-            (
-                match
-                for match in re.findall(
-                    r"^default\s+(\S+)", host.read(f"{self._root}/loader/loader.conf") or "", re.MULTILINE
-                )
-            ),
-            None,
-        )
-        return _chosen(entries, chosen, f"{self._root}/loader/loader.conf")
+        path = f"{self._root}/loader/loader.conf"
+        chosen = re.search(r"^default\s+(\S+)", host.read(path) or "", re.MULTILINE)
+        return _chosen(entries, chosen and chosen.group(1), path)
 
 
 class Grubby(KernelInstall):
@@ -169,7 +166,7 @@ class Grubby(KernelInstall):
         entries = tuple(replace(entry, line=_edited(entry.line, boot, goal)) for entry in boot.entries)
         return replace(boot, ours=goal.ours, taken=goal.taken, configured=goal.line, entries=entries)
 
-    def make(self, host: Host, boot: Boot, goal: Goal, undos: Undos) -> None:
+    def make(self, host: Host, manifest: Manifest, boot: Boot, goal: Goal, undos: Undos) -> None:
         self._keep(host, undos)
         for entry in boot.entries:
             wanted = _edited(entry.line, boot, goal)
@@ -201,7 +198,7 @@ class Grubby(KernelInstall):
         return True
 
     def _default(self, host: Host, entries: tuple[Entry, ...]) -> tuple[int | None, str | None]:
-        return _chosen(entries, _environment(host).get("saved_entry"), _GRUBENV)
+        return _chosen(entries, grub_environment(host, _GRUBENV).get("saved_entry"), _GRUBENV)
 
 
 def _moved(line: Line, wanted: Line) -> set[str]:
@@ -316,12 +313,8 @@ def _expanded(host: Host, options: str) -> str:
     """The options with the variables of EL's GRUB in them: ``$kernelopts``, ``$tuned_params``."""
     if "$" not in options:
         return options
-    environment = _environment(host)
+    environment = grub_environment(host, _GRUBENV)
     return re.sub(r"\$(kernelopts|tuned_params)\b", lambda match: environment.get(match.group(1), ""), options)
-
-
-def _environment(host: Host) -> Mapping[str, str]:
-    return dict(re.findall(r"^(\w+)=(.*)$", host.read(_GRUBENV) or "", re.MULTILINE))
 
 
 def _chosen(entries: tuple[Entry, ...], pattern: str | None, where: str) -> tuple[int | None, str | None]:

@@ -17,15 +17,21 @@ from dataclasses import dataclass, replace
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Undos
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER
+from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER, Manifest
 from ansible_collections.bulwark.node.plugins.module_utils.node import kernel_cmdline
-from ansible_collections.bulwark.node.plugins.module_utils.node.boot_loader import Boot, Entry, Goal, Source
+from ansible_collections.bulwark.node.plugins.module_utils.node.boot_loader import (
+    GRUB_CFG,
+    GRUB_RECORD,
+    Boot,
+    Entry,
+    Goal,
+    Source,
+    grub_environment,
+)
 from ansible_collections.bulwark.node.plugins.module_utils.node.kernel_cmdline import Line
 
 __all__ = ["Grub"]
 
-DROPIN = "/etc/default/grub.d/99-bulwark.cfg"
-GRUB_CFG = "/boot/grub/grub.cfg"
 _GRUBENV = "/boot/grub/grubenv"
 # Not GRUB_CMDLINE_LINUX: an entry for recovery must boot without what may have broken the others.
 _OURS = "GRUB_CMDLINE_LINUX_DEFAULT"
@@ -63,17 +69,17 @@ class Grub:
     maker = "update-grub"
 
     def observe(self, host: Host) -> Boot:
-        text = host.read(DROPIN)
+        text = host.read(GRUB_RECORD)
         ours = _ours(text or "")
         found = _configured(host)
-        sources = [source for source in found.sources if source.path != DROPIN]
+        sources = [source for source in found.sources if source.path != GRUB_RECORD]
         line = tuple(source.argument for source in found.sources)
         entries = tuple(_entries(host.read(GRUB_CFG) or "", line))
         default, reason = _default(host, entries)
         return Boot(
-            record=DROPIN,
+            record=GRUB_RECORD,
             edited=None,
-            texts={DROPIN: text},
+            texts={GRUB_RECORD: text},
             ours=ours,
             taken=(),
             configured=None if found.reason else line,
@@ -106,7 +112,7 @@ class Grub:
         )
         return replace(boot, ours=goal.ours, configured=configured, entries=entries)
 
-    def make(self, host: Host, boot: Boot, goal: Goal, undos: Undos) -> None:
+    def make(self, host: Host, manifest: Manifest, boot: Boot, goal: Goal, undos: Undos) -> None:
         old, status = host.read_bytes(GRUB_CFG), host.mode_and_owner(GRUB_CFG)
         if old is None or status is None:
             raise HostError(GRUB_CFG, "is gone; run update-grub and look what it says")
@@ -136,7 +142,7 @@ def _ours(text: str) -> Line:
 def _configured(host: Host) -> _Configured:
     values: dict[str, tuple[Source, ...]] = dict.fromkeys(_VARIABLES, ())
     # It goes where our arguments go, there or not yet.
-    marker = Source("", DROPIN, 0)
+    marker = Source("", GRUB_RECORD, 0)
     reason: str | None = None
     dropped: Source | None = None
     for path in _files(host):
@@ -152,7 +158,7 @@ def _configured(host: Host) -> _Configured:
                     dropped = Source("", path, number, True)
             elif _MENTION.search(line) or not _PLAIN.fullmatch(line):
                 reason = reason or f"{path}:{number} is more than a plain assignment, which is not evaluated"
-        if path == DROPIN:
+        if path == GRUB_RECORD:
             values[_OURS] += (marker,)
     sources = [source for name in _VARIABLES for source in values[name]]
     place = sources.index(marker) if marker in sources else len(sources)
@@ -161,7 +167,7 @@ def _configured(host: Host) -> _Configured:
 
 def _files(host: Host) -> list[str]:
     """What grub-mkconfig sources, in that order; our own file at its place, there or not yet."""
-    folder, name = DROPIN.rsplit("/", 1)
+    folder, name = GRUB_RECORD.rsplit("/", 1)
     names = sorted({*host.names(folder), name})
     return ["/etc/default/grub", *(f"{folder}/{n}" for n in names if n.endswith(".cfg") and not n.startswith("."))]
 
@@ -242,7 +248,6 @@ def _entries(text: str, configured: Line) -> Iterator[tuple[Entry, tuple[str, ..
             counts.pop()
         elif re.match(r"linux(?:16|efi)?\s", stripped):
             words = kernel_cmdline.split(stripped, kernel=False)
-            names = tuple(" > ".join(choice) for choice in [[block[-1] for block in blocks if block]] if choice)
             path = tuple(block for block in blocks if block)
             identity = path[-1][1] if path else ""
             arguments = words[2:]
@@ -250,7 +255,7 @@ def _entries(text: str, configured: Line) -> Iterator[tuple[Entry, tuple[str, ..
             managed = bool(re.search(r"/\d+_linux\w*$", section)) and "-recovery-" not in identity
             yield (
                 Entry(
-                    name=names[0] if names else f"line {number}",
+                    name=" > ".join(block[-1] for block in path) or f"line {number}",
                     path=f"{GRUB_CFG}:{number}",
                     line=arguments,
                     managed=managed,
@@ -282,7 +287,7 @@ def _names(words: Line, place: int) -> tuple[str, str, str]:
 def _default(host: Host, entries: tuple[tuple[Entry, tuple[str, ...]], ...]) -> tuple[int | None, str | None]:
     """The index of the entry that GRUB boots next, or why that is not known."""
     text = host.read(GRUB_CFG) or ""
-    environment = dict(re.findall(r"^(\w+)=(.*)$", host.read(_GRUBENV) or "", re.MULTILINE))
+    environment = grub_environment(host, _GRUBENV)
     chosen = set(re.findall(r'^\s*set default="(?!\$\{next_entry\})([^"]*)"', text, re.MULTILINE))
     wanted = environment.get("next_entry") or (chosen.pop() if len(chosen) == 1 else None)
     if wanted is None:

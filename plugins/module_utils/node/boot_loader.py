@@ -15,13 +15,36 @@ from typing import Any, Protocol
 
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Undos
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
+from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manifest
 from ansible_collections.bulwark.node.plugins.module_utils.node import kernel_cmdline
 from ansible_collections.bulwark.node.plugins.module_utils.node.kernel_cmdline import Group, Line
 from ansible_collections.bulwark.node.plugins.module_utils.node.redact import redacted
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 from ansible_collections.bulwark.node.plugins.module_utils.node.system import container, os_release
 
-__all__ = ["Backend", "Boot", "Entry", "Goal", "Source", "Verdict", "detect", "facts", "program", "running", "shape"]
+__all__ = [
+    "GRUB_CFG",
+    "GRUB_RECORD",
+    "KERNEL_INSTALL_RECORD",
+    "RECORDS",
+    "Backend",
+    "Boot",
+    "Detected",
+    "Entry",
+    "Goal",
+    "Source",
+    "detect",
+    "facts",
+    "grub_environment",
+    "running",
+    "shape",
+]
+
+GRUB_CFG = "/boot/grub/grub.cfg"
+GRUB_RECORD = "/etc/default/grub.d/99-bulwark-kernel-args.cfg"
+KERNEL_INSTALL_RECORD = "/etc/kernel/bulwark-kernel-args"
+RECORDS = (GRUB_RECORD, KERNEL_INSTALL_RECORD)
+"""Our own files, one for each of the two that read arguments from files."""
 
 _EFIVARS = "/sys/firmware/efi/efivars"
 _LOADER_GUID = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
@@ -126,12 +149,12 @@ class Backend(Protocol):
     def predict(self, boot: Boot, goal: Goal) -> Boot:
         """The same after the goal is reached: pure, ``texts`` left as they are."""
 
-    def make(self, host: Host, boot: Boot, goal: Goal, undos: Undos) -> None:
+    def make(self, host: Host, manifest: Manifest, boot: Boot, goal: Goal, undos: Undos) -> None:
         """Make the entries anew from the configuration. Raises HostError."""
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Detected:
     """Which boot loader is used and why; without a backend ``reason`` says why none can be served."""
 
     name: str | None
@@ -145,7 +168,7 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     return shape(verdict, verdict.backend.observe(host) if verdict.backend else None, running(host))
 
 
-def shape(verdict: Verdict, boot: Boot | None, now: Line) -> dict[str, Any]:
+def shape(verdict: Detected, boot: Boot | None, now: Line) -> dict[str, Any]:
     """The facts of what was observed, without secrets."""
     configured = boot.configured if boot else None
     upcoming = boot.entries[boot.default].line if boot and boot.default is not None else None
@@ -171,90 +194,95 @@ def program(host: Host, name: str) -> str | None:
     return next((f"{folder}/{name}" for folder in _BIN if host.is_file(f"{folder}/{name}")), None)
 
 
-def detect(host: Host) -> Verdict:
+def grub_environment(host: Host, path: str) -> dict[str, str]:
+    """GRUB's environment block, such as ``saved_entry``; empty where there is none."""
+    return dict(re.findall(r"^(\w+)=(.*)$", host.read(path) or "", re.MULTILINE))
+
+
+def detect(host: Host) -> Detected:
     """Which boot loader gives the kernel its arguments here."""
     refused = _not_by_files(host)
     if refused:
         return refused
-    grub_cfg, loader = "/boot/grub/grub.cfg", _efi_text(host, "LoaderInfo")
+    loader = _efi_text(host, "LoaderInfo")
     entries = next((folder for folder in _ENTRY_FOLDERS if _has_entries(host, folder)), None)
     if entries and program(host, "grubby"):
         from ansible_collections.bulwark.node.plugins.module_utils.node.boot_entries import Grubby
 
-        return Verdict("grubby", f"{entries}/loader/entries has entries, and there is grubby", Grubby(entries))
-    by_grub = host.is_file(grub_cfg) and not loader.startswith("systemd-boot")
+        return Detected("grubby", f"{entries}/loader/entries has entries, and there is grubby", Grubby(entries))
+    by_grub = host.is_file(GRUB_CFG) and not loader.startswith("systemd-boot")
     if by_grub and entries and not any(a.startswith("BOOT_IMAGE=") for a in running(host)):
-        return Verdict(
+        return Detected(
             None,
-            f"both {grub_cfg} and {entries}/loader/entries are there, and nothing tells which of them was booted from; "
+            f"both {GRUB_CFG} and {entries}/loader/entries are there, and nothing tells which of them was booted from; "
             "remove the one that is not used",
         )
     if by_grub:
-        return _grub(host, grub_cfg)
+        return _grub(host)
     if entries and program(host, "kernel-install"):
         from ansible_collections.bulwark.node.plugins.module_utils.node.boot_entries import KernelInstall
 
         because = f", and {loader} booted the machine" if loader else ""
-        return Verdict(
+        return Detected(
             "kernel_install",
             f"{entries}/loader/entries has entries that kernel-install makes{because}",
             KernelInstall(entries),
         )
     if entries:
-        return Verdict(None, f"{entries}/loader/entries has entries, and there is neither kernel-install nor grubby")
+        return Detected(None, f"{entries}/loader/entries has entries, and there is neither kernel-install nor grubby")
     if host.is_file("/boot/grub2/grub.cfg"):
-        return Verdict(
+        return Detected(
             None,
             "/boot/grub2/grub.cfg is there without grubby and entries; put the arguments into GRUB_CMDLINE_LINUX of "
             "/etc/default/grub, then run grub2-mkconfig -o /boot/grub2/grub.cfg",
         )
-    return Verdict(
+    return Detected(
         None,
-        f"there is neither {grub_cfg} nor a folder loader/entries below {', '.join(_ENTRY_FOLDERS)}: what boots this "
+        f"there is neither {GRUB_CFG} nor a folder loader/entries below {', '.join(_ENTRY_FOLDERS)}: what boots this "
         "kernel (a hypervisor, firmware, the network) has its arguments; set them there",
     )
 
 
-def _grub(host: Host, path: str) -> Verdict:
+def _grub(host: Host) -> Detected:
     maker = program(host, "grub-mkconfig")
     if program(host, "update-grub") is None or maker is None:
-        return Verdict(None, f"{path} is there and update-grub is not; install grub2-common")
+        return Detected(None, f"{GRUB_CFG} is there and update-grub is not; install grub2-common")
     if "default/grub.d" not in (host.read(maker) or ""):
-        return Verdict(
+        return Detected(
             None,
             f"{maker} of this distribution reads no /etc/default/grub.d; put the arguments into "
-            "GRUB_CMDLINE_LINUX_DEFAULT of /etc/default/grub, then run grub-mkconfig -o " + path,
+            "GRUB_CMDLINE_LINUX_DEFAULT of /etc/default/grub, then run grub-mkconfig -o " + GRUB_CFG,
         )
     from ansible_collections.bulwark.node.plugins.module_utils.node.boot_grub import Grub
 
-    return Verdict(
-        "grub", f"{path} is there, update-grub makes it, and grub-mkconfig reads /etc/default/grub.d", Grub()
+    return Detected(
+        "grub", f"{GRUB_CFG} is there, update-grub makes it, and grub-mkconfig reads /etc/default/grub.d", Grub()
     )
 
 
-def _not_by_files(host: Host) -> Verdict | None:
+def _not_by_files(host: Host) -> Detected | None:
     """Where arguments are set by other means, with these."""
     kind = container(host)
     if kind != "none":
-        return Verdict(None, f"this is a container ({kind}), which has no kernel of its own; set them on its host")
+        return Detected(None, f"this is a container ({kind}), which has no kernel of its own; set them on its host")
     system = os_release(host).get("ID", "")
     if system in _IMAGES:
-        return Verdict(None, f"{system} has its arguments in an image: {_IMAGES[system]}")
+        return Detected(None, f"{system} has its arguments in an image: {_IMAGES[system]}")
     if host.exists("/run/ostree-booted"):
         if program(host, "rpm-ostree"):
-            return Verdict(
+            return Detected(
                 None,
                 "rpm-ostree manages the boot loader: run rpm-ostree kargs --append-if-missing=… or --delete-if-present=…",
             )
         if program(host, "bootc"):
-            return Verdict(
+            return Detected(
                 None,
                 "bootc manages the boot loader: list them in /usr/lib/bootc/kargs.d/*.toml of the image, then run bootc upgrade",
             )
-        return Verdict(None, "ostree manages the boot loader: run ostree admin kargs edit-in-place")
+        return Detected(None, "ostree manages the boot loader: run ostree admin kargs edit-in-place")
     if _efi(host, "StubInfo", _LOADER_GUID) is not None:
         sealed = (_efi(host, "SecureBoot", _GLOBAL_GUID) or b"\0")[-1:] == b"\1"
-        return Verdict(
+        return Detected(
             None,
             "the machine was booted from a unified kernel image under Secure Boot, whose signature seals the arguments: "
             "build and sign the image with others"

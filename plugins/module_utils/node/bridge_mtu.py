@@ -40,7 +40,12 @@ from ansible_collections.bulwark.node.plugins.module_utils.node import (
     revert,
 )
 from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu_link import Setting
-from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu_options import ARGUMENT_SPEC, Desired
+from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu_options import (
+    ARGUMENT_SPEC,
+    OLD_MTUS,
+    PIN,
+    Desired,
+)
 from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu_state import State
 
 __all__ = ["ARGUMENT_SPEC", "BridgeMtu"]
@@ -86,8 +91,7 @@ class BridgeMtu:
         found = tuple(links.observe(host))
         now = network.observe(host)
         persisted = bridge_mtu_persist.observe(host, found)
-        entries = self._manifest.entries()["kernel"]
-        firsts = bridge_mtu_firsts.read(entries, self.name, bridge_pins.boot_id(host), persisted.mtus)
+        firsts = bridge_mtu_firsts.read(self._manifest.mine("kernel"), host.boot_id(), persisted.mtus)
         names = set(firsts) if desired.bridges is None else {wanted.name for wanted in desired.bridges}
         shown = tuple(link.index for link in found if link.kind == "bridge" and link.name in names)
         pending = revert.pending(host)
@@ -227,6 +231,7 @@ class BridgeMtu:
                 *bridge_mtu_verdict.of_others(goals, drawn, self._unseen),
                 *after.persisted.warnings(goals.values(), desired),
                 *bridge_mtu_state.left_alone(before, desired),
+                *(() if desired.present or self._armed else self._manifest.estranged()),
             ),
             disruptive=tuple(bridge_mtu_verdict.disruptive(before.carriers, [*changed, *drawn.values()], pinning)),
             failed=bool(unmet),
@@ -286,7 +291,7 @@ class BridgeMtu:
             if armed and script and not revert.pending(self._host):
                 revert.act(self._host, armed, script)
 
-        undos.push("the old MTUs", put_back)
+        undos.push(OLD_MTUS, put_back)
         if armed is None or not revert.cancel(self._host, armed):
             raise BulwarkError(
                 "the timer was faster than this connection: the old MTUs are back, and nothing is persisted"
@@ -309,10 +314,10 @@ class BridgeMtu:
                 else []
             )
         setting = Setting(self._host, before, steps)
-        first, boot = self._start.firsts.get(link.name), bridge_pins.boot_id(self._host)
+        first, boot = self._start.firsts.get(link.name), self._host.boot_id()
         self._touched.add(link.index)
         if link.kind == "bridge" and link.index not in self._start.known_pinned:
-            undos.push(f"the pin of {link.name}", setting.undo_pin)
+            undos.push(PIN.format(link.name), setting.undo_pin)
         self._manifest.change(
             "kernel",
             [bridge_mtu_firsts.path(link.name)],

@@ -14,7 +14,6 @@ from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manif
 from ansible_collections.bulwark.node.plugins.module_utils.node import (
     bridge_mtu_firsts,
     bridge_mtu_plan,
-    bridge_pins,
     links,
 )
 from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu_firsts import First
@@ -78,7 +77,7 @@ def _record(
     put_back: Callable[[], None],
     undos: Undos,
 ) -> None:
-    noted = bridge_mtu_firsts.noted(known.get(link.name), link.mtu, mtu, bridge_pins.boot_id(host))
+    noted = bridge_mtu_firsts.noted(known.get(link.name), link.mtu, mtu, host.boot_id())
     path = bridge_mtu_firsts.path(link.name)
     # The kernel makes the change later, with that of another link.
     manifest.change(

@@ -32,15 +32,15 @@ def path(name: str) -> str:
     return f"{_NET}/{name}/mtu"
 
 
-def read(entries: Mapping[str, Mapping[str, Any]], by: str, boot: str, at_boot: Mapping[str, int]) -> dict[str, First]:
-    """By the names of the links. ``entries`` are those of the kernel, ``at_boot`` the MTUs that our files set.
+def read(entries: Mapping[str, Mapping[str, Any]], boot: str, at_boot: Mapping[str, int]) -> dict[str, First]:
+    """By the names of the links. ``entries`` are ours of the kernel, ``at_boot`` the MTUs that our files set.
 
     What we set in an earlier boot is gone with it.
     """
     found = {}
     for key, entry in entries.items():
         name = re.fullmatch(f"{_NET}/(.+)/mtu", key, re.DOTALL)
-        if name is None or entry["by"] != by or not entry["before"].isdecimal():
+        if name is None or not entry["before"].isdecimal():
             continue
         ours = None
         if "after" in entry:

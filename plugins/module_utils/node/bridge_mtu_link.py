@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import bridge_pins, links
+from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu_options import STAYS_PINNED
 from ansible_collections.bulwark.node.plugins.module_utils.node.links import Link
 
 __all__ = ["Setting"]
@@ -53,7 +54,7 @@ class Setting:
     def undo_pin(self) -> None:
         """Raises BulwarkError where the bridge was set, for that stays."""
         if self._was_set:
-            raise BulwarkError(f"{self._link.name} stays pinned: the kernel does not forget it while the bridge lives")
+            raise BulwarkError(STAYS_PINNED)
 
     def _set(self, mtu: int) -> None:
         links.set_mtu(self._host, self._link, mtu)

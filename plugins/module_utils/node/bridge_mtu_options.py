@@ -14,10 +14,26 @@ from typing import Any
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Params
 from ansible_collections.bulwark.node.plugins.module_utils.errors import OptionError
 
-__all__ = ["ALL", "ARGUMENT_SPEC", "IPV6_MINIMUM", "Desired", "Wanted", "desired", "ssh_connection"]
+__all__ = [
+    "ALL",
+    "ARGUMENT_SPEC",
+    "IPV6_MINIMUM",
+    "OLD_MTUS",
+    "PIN",
+    "STAYS_PINNED",
+    "Desired",
+    "Wanted",
+    "desired",
+    "ssh_connection",
+]
 
 ALL = "all"
 IPV6_MINIMUM = 1280
+OLD_MTUS = "the old MTUs"
+"""In ``undone``: the second run has put them back."""
+PIN = "the pin of {}"
+"""In ``not_undone``, with STAYS_PINNED, of a bridge's name."""
+STAYS_PINNED = "it stays pinned: the kernel does not forget it while the bridge lives"
 _MINIMUM, _MAXIMUM = 68, 65535  # ETH_MIN_MTU and ETH_MAX_MTU of linux/if_ether.h
 _REVERT = (10, 3600)
 _PORT = 65535

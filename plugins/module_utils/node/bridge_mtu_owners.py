@@ -9,7 +9,6 @@ ifupdown (if-up.d comes after a stanza's own lines), netplan(5), nmcli(1), nmsta
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,19 +16,19 @@ from dataclasses import dataclass, replace
 from ansible_collections.bulwark.node.plugins.module_utils.dropin import Owner
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import link_managers
+from ansible_collections.bulwark.node.plugins.module_utils.node.interfaces import INTERFACES, texts
 from ansible_collections.bulwark.node.plugins.module_utils.node.links import Link
 from ansible_collections.bulwark.node.plugins.module_utils.node.unit_files import assignments, in_order
 
 __all__ = ["DROPIN", "HOOK", "MTU", "NETWORKS", "Place", "observe"]
 
-HOOK = "/etc/network/if-up.d/zz-bulwark-mtu"
+HOOK = "/etc/network/if-up.d/zz-bulwark-bridge-mtu"
 """The last of its folder: run-parts(8) goes by name, and takes no name with a dot."""
 MTU = "<mtu>"
 NETWORKS = "/etc/systemd/network"
-DROPIN = "90-bulwark-mtu.conf"
+DROPIN = "90-bulwark-bridge-mtu.conf"
 _FOLDERS = (NETWORKS, *(f"{top}/systemd/network" for top in ("/run", "/usr/local/lib", "/usr/lib", "/lib")))
 _LINKS, _DEVICES = "/run/systemd/netif/links", "/run/NetworkManager/devices"
-_INTERFACES = "/etc/network/interfaces"
 _LIBVIRT = "/etc/libvirt/qemu/networks"
 _NMSTATE = "/etc/nmstate"
 _PROFILES = "/etc/NetworkManager/system-connections"
@@ -85,8 +84,8 @@ def observe(host: Host, links: Sequence[Link]) -> dict[str, Place]:
             shared = tuple(other for other, its in files.items() if its == file and other != name)
             path = f"{NETWORKS}/{file.rpartition('/')[2]}.d/{DROPIN}"
             found[name] = Place(path, others=tuple(_networkd(host, name, file)), shared=shared)
-        elif manager == "ifupdown" and ifupdown2:
-            remedy = f"put the line mtu {MTU} below iface {name} in {_INTERFACES}"
+        elif ifupdown2 and (manager == "ifupdown" or (manager is None and name in unclaimed)):
+            remedy = f"put the line mtu {MTU} below iface {name} in {INTERFACES}"
             found[name] = Place(None, "ifupdown2 has it, which reads other files than we write", remedy)
         elif manager == "ifupdown" or (manager is None and name in unclaimed):
             others = (*interfaces.mtus.get(name, ()), *(replace(owner, key=name) for owner in later))
@@ -141,8 +140,7 @@ def _interfaces(host: Host) -> _Interfaces:
     named: set[str] = set()
     dhcp: set[str] = set()
     mtus: dict[str, tuple[Owner, ...]] = {}
-    for path in _interfaces_files(host):
-        text = re.sub(r"\\\n", " ", host.read(path) or "")
+    for path, text in texts(host):
         for match in _NAMING.finditer(text):
             named.update(match.group(1).split())
         for stanza in re.split(
@@ -157,20 +155,6 @@ def _interfaces(host: Host) -> _Interfaces:
             for value in re.findall(r"^[ \t]*mtu[ \t]+(\S+)", stanza, re.MULTILINE):
                 mtus[name] = (*mtus.get(name, ()), Owner(path, name, _bytes(value), wins=False))
     return _Interfaces(frozenset(named), mtus, frozenset(dhcp))
-
-
-def _interfaces_files(host: Host) -> Iterator[str]:
-    """/etc/network/interfaces and what it sources, one level deep."""
-    yield _INTERFACES
-    for word, pattern in re.findall(
-        r"^[ \t]*(source|source-directory)[ \t]+(\S+)", host.read(_INTERFACES) or "", re.MULTILINE
-    ):
-        if not pattern.startswith("/"):
-            pattern = f"/etc/network/{pattern}"
-        folder, glob = (pattern, "*") if word == "source-directory" else pattern.rpartition("/")[::2]
-        for name in host.names(folder):
-            if fnmatch.fnmatchcase(name, glob) and host.is_file(f"{folder}/{name}"):
-                yield f"{folder}/{name}"
 
 
 def _later_hooks(host: Host) -> Iterator[Owner]:

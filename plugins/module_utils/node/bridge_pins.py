@@ -9,7 +9,7 @@ import json
 
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 
-__all__ = ["AT_BOOT", "PINS", "add", "boot_id", "read"]
+__all__ = ["AT_BOOT", "PINS", "add", "read"]
 
 PINS = "/run/bulwark-bridge-pins.json"
 """{boot_id, netns, pins: {ifindex: name}}. During one boot a network namespace gives no index twice."""
@@ -43,10 +43,5 @@ def _load(host: Host) -> dict[str, str]:
         return {}
 
 
-def boot_id(host: Host) -> str:
-    """Which boot this is, empty where the kernel does not tell."""
-    return (host.read("/proc/sys/kernel/random/boot_id") or "").strip()
-
-
 def _here(host: Host) -> dict[str, str | None]:
-    return {"boot_id": boot_id(host), "netns": host.link_target("/proc/self/ns/net")}
+    return {"boot_id": host.boot_id(), "netns": host.link_target("/proc/self/ns/net")}

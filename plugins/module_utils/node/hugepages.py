@@ -27,7 +27,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.converge import (
 from ansible_collections.bulwark.node.plugins.module_utils.dropin import TMPFILES, Persisted
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, HostError, OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manifest
+from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manifest, forgotten, released
 from ansible_collections.bulwark.node.plugins.module_utils.node import (
     buddyinfo,
     hugepages_options,
@@ -60,6 +60,7 @@ class State:
 
     ``first`` holds what each attribute was before us, ``unreturned`` are those of them that are not so again. ``tried``: our
     file is older than this boot. ``lost``: it is ours, but the manifest does not know it. ``release``: of the kernel, (6, 12).
+    ``estranged``: what to say of files that are not ours any more.
     """
 
     kernel: Pools
@@ -73,6 +74,7 @@ class State:
     tried: bool
     lost: bool
     release: tuple[int, ...]
+    estranged: tuple[str, ...]
     predicted: bool = False
 
     @property
@@ -111,8 +113,8 @@ class Hugepages:
         entries = self._manifest.entries()
         first = {
             path: int(entry["before"])
-            for path, entry in entries["kernel"].items()
-            if entry["by"] == self.name and re.fullmatch("[0-9]{1,15}", entry["before"], re.ASCII)
+            for path, entry in self._manifest.mine("kernel").items()
+            if re.fullmatch("[0-9]{1,15}", entry["before"], re.ASCII)
         }
         booted, written = boot_time(host), host.changed_at(persisted.path)
         release = re.match(r"([0-9]{1,4})\.([0-9]{1,4})", host.read("/proc/sys/kernel/osrelease") or "")
@@ -130,6 +132,7 @@ class Hugepages:
             tried=booted is not None and written is not None and written < booted,
             lost=self._manifest.lost(persisted.path, persisted.text),
             release=tuple(int(part) for part in release.groups()) if release else (),
+            estranged=() if desired.present else self._manifest.estranged(),
         )
 
     def _unreturned(self, first: Mapping[str, int]) -> Iterator[str]:
@@ -257,7 +260,7 @@ class Hugepages:
             self._resize(change, desired, undos)
         elif change.kind == "overcommit":
             try:
-                self._manifest.kernel(change.target, str(change.after), undos)
+                self._manifest.kernel(change.target, str(change.after), undos, record=desired.present)
             except HostError as error:
                 if error.code != "EINVAL":
                     raise
@@ -286,6 +289,7 @@ class Hugepages:
             write=lambda: self._ask(change, size, node, desired),
             undo=lambda: self._restore(before),
             undos=undos,
+            record=desired.present,
         )
         after = hugetlb.read_pool(self._host, size)
         if after == before:
@@ -391,6 +395,9 @@ class Hugepages:
             warnings.extend(after.persisted.contradictions(_settings(after, desired)))
         if before.lost and before.persisted.text != after.persisted.text:
             warnings.append(before.persisted.forgotten())
+        warnings += [*before.estranged, *released(before.files(), after.files())]
+        if not desired.present and desired.pools is None:
+            warnings += _made_anew(before, after)
         warnings.extend(self._overcommitted(before, after))
         if after.predicted:
             warnings.extend(shortfall.may_fall_short(before.kernel, after.kernel, before.free_blocks))
@@ -416,7 +423,7 @@ def _targets(state: State, desired: Desired) -> tuple[Wanted, ...]:
         return desired.pools
     found: dict[tuple[int, int | None], Wanted] = {}
 
-    for key in (*state.persisted.settings, *state.unreturned):
+    for key in (*state.persisted.mine, *state.unreturned):
         name = hugepages_persist.parse_key(state.kernel, key)
         if name is None:
             continue
@@ -556,6 +563,19 @@ def _persistent(pool: Pool, node: int | None) -> int:
 def _growth(kernel: Pools, wanted: Wanted) -> int:
     """By how many bytes a pool is to grow."""
     return wanted.size * ((wanted.count or 0) - _persistent(kernel.pool(wanted.size), wanted.node))
+
+
+def _made_anew(before: State, after: State) -> list[str]:
+    """What to say of pools that are not as before us, and that no run of ours made so in this boot."""
+    known = {path: parse_attribute(path) for path in before.first if path.endswith("/nr_hugepages")}
+    names = [
+        path
+        for path, (size, node) in known.items()
+        if path not in (*before.unreturned, *after.unreturned)
+        and _exists(after.kernel, Wanted("", size, node, None, None))
+        and _persistent(after.kernel.pool(size), node) != before.first[path]
+    ]
+    return [forgotten(names, "a boot has made the pools anew since, and not by our file")] if names else []
 
 
 def _tried(before: State, change: Change) -> bool:

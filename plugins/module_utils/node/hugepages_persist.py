@@ -24,6 +24,7 @@ __all__ = ["agreeing", "at_boot", "key_of", "observe", "parse_key", "settings"]
 
 _TMPFILES_PATH = "/etc/tmpfiles.d/10-bulwark-hugepages.conf"
 _SYSCTL_PATH = "/etc/sysctl.d/90-bulwark-hugepages.conf"
+_OURS = rf"{ATTRIBUTE.pattern}|vm\.nr(?:_overcommit)?_hugepages"
 # Page size in bytes, and node or None for the machine.
 _Name = tuple[int, "int | None"]
 
@@ -32,7 +33,7 @@ def observe(host: Host, kernel: Pools, systemd: bool) -> Persisted:
     """Our file, and every other that sets one of the pools."""
     keys = [key for pool in kernel.pools for key in _all_keys(kernel, pool.size)]
     dropin, path = (TMPFILES, _TMPFILES_PATH) if systemd else (SYSCTL, _SYSCTL_PATH)
-    persisted = dropin.observe(host, path, keys)
+    persisted = dropin.observe(host, path, keys, _OURS)
     owners = list(persisted.owners)
     if systemd:
         # systemd-sysctl and systemd-tmpfiles-setup run in no fixed order: a line of the former may be the last word.

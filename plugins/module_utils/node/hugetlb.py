@@ -33,9 +33,7 @@ __all__ = [
     "attribute_folder",
     "boot_args",
     "facts",
-    "noted_since",
     "observe",
-    "page_counts",
     "read_pool",
     "restart_needed",
 ]
@@ -202,8 +200,8 @@ def observe(host: Host) -> Pools:
     memory = _memory(host)
     default = meminfo(host).get("Hugepagesize")
     agent = kubelet.find(host)
-    noted = noted_since(host.read(CHANGED), agent.started_at) if agent else None
-    seen = page_counts(pools) if noted is None else noted
+    noted = _noted_since(host.read(CHANGED), agent.started_at) if agent else None
+    seen = _page_counts(pools) if noted is None else noted
     needed, reason = restart_needed(pools, seen) if agent else (False, "no kubelet is running")
     return Pools(
         default_size=default,
@@ -352,14 +350,14 @@ def _boot_count(size: int, value: str) -> BootArg | None:
 
 def restart_needed(pools: tuple[Pool, ...], seen: str) -> tuple[bool | None, str | None]:
     """Whether the kubelet's idea of the pools is older than the pools: it reads them at start alone (kubernetes#99483)."""
-    if seen.split() != page_counts(pools).split():
+    if seen.split() != _page_counts(pools).split():
         return True, CHANGED_SINCE_START
     if not any(pool.total for pool in pools):
         return None, "no pool has pages now; whether one had when the kubelet started cannot be told from the node"
     return None, "the kernel keeps no time of a pool's last change; compare the Node's capacity with the pools"
 
 
-def page_counts(pools: Iterable[Pool]) -> str:
+def _page_counts(pools: Iterable[Pool]) -> str:
     """How many pages each pool has, as the note of CHANGED holds it."""
     counts = [
         (attribute_folder(pool.size, None if node is None else node.node), (node or pool).total)
@@ -369,7 +367,7 @@ def page_counts(pools: Iterable[Pool]) -> str:
     return "".join(f"{folder}/nr_hugepages {total}\n" for folder, total in counts)
 
 
-def noted_since(text: str | None, started_at: float) -> str | None:
+def _noted_since(text: str | None, started_at: float) -> str | None:
     """The page counts of a note of CHANGED that is younger than a kubelet; None where it is older, or none."""
     time, counts = (text or "").partition("\n")[::2]
     young = re.fullmatch(r"[0-9]{1,12}(?:\.[0-9]+)?", time.strip()) and float(time) > started_at

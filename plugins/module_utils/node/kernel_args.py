@@ -51,7 +51,6 @@ from ansible_collections.bulwark.node.plugins.module_utils.units import format_s
 __all__ = ["ARGUMENT_SPEC", "KernelArgs"]
 
 _POOLS = "/sys/kernel/mm/hugepages"
-_RECORDS = ("/etc/default/grub.d/99-bulwark.cfg", "/etc/kernel/bulwark-kernel-args")
 _LOADERS_OWN = ("BOOT_IMAGE", "initrd")
 
 
@@ -76,7 +75,7 @@ class KernelArgs:
         boot = verdict.backend.observe(host) if verdict.backend else None
         known = {
             path: "" if entry["before"] is None else entry["before"]["text"]
-            for path, entry in self._manifest.entries()["files"].items()
+            for path, entry in self._manifest.mine("files").items()
         }
         if boot:
             boot = replace(boot, entries=tuple(replace(entry, first=known.get(entry.path)) for entry in boot.entries))
@@ -88,7 +87,7 @@ class KernelArgs:
             boot=boot,
             running=boot_loader.running(host),
             first=known.get(boot.edited) if boot and boot.edited else None,
-            records=tuple(path for path in _RECORDS if host.exists(path)),
+            records=tuple(path for path in boot_loader.RECORDS if host.exists(path)),
             sizes=tuple(int(match.group(1)) * 1024 for match in pools if match),
             tuned=tuple(Source(argument, path, 0, True) for argument in kernel_cmdline.split(arguments)),
         )
@@ -163,7 +162,7 @@ class KernelArgs:
                 # Nothing of ours is left in it: what others wrote since is not ours to take back.
                 self._manifest.forget("files", [change.target])
         else:
-            backend.make(self._host, boot, goal, undos)
+            backend.make(self._host, self._manifest, boot, goal, undos)
 
     def judge(self, before: State, after: State, left: Sequence[Change], desired: Desired) -> Verdict:
         """What is left fails the run: the entries are as the tool made them."""
@@ -186,7 +185,7 @@ class KernelArgs:
     def settle(self, desired: Desired) -> None:
         """Entries of what is as it was go with the rest."""
         if not desired.present:
-            self._manifest.settle()
+            self._manifest.settle(edits=True)
 
 
 # what to say

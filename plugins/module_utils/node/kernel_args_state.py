@@ -31,7 +31,7 @@ class State:
     """
 
     wanted: Desired
-    verdict: boot_loader.Verdict
+    verdict: boot_loader.Detected
     boot: Boot | None
     running: Line
     first: str | None

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from ansible_collections.bulwark.node.plugins.module_utils.units import parse_size
 
 __all__ = [
-    "REPEATABLE",
     "SIZES",
     "Group",
     "Line",
@@ -40,7 +39,7 @@ Group = tuple[str, ...]
 SIZES = ("hugepagesz", "default_hugepagesz")
 """Of these the first one counts, and the ``hugepages`` after it is theirs (mm/hugetlb.c)."""
 
-REPEATABLE = frozenset(
+_REPEATABLE = frozenset(
     {
         *("acpi_osi", "amd_iommu", "bond", "bridge", "cgroup_disable", "cgroup_enable", "cgroup_no_v1", "console"),
         *("crashkernel", "dyndbg", "earlycon", "efi", "hugepages", "hugepagesz", "ifname", "initcall_blacklist"),
@@ -173,7 +172,7 @@ def is_single(name: str) -> bool:
 
 def adds_up(name: str) -> bool:
     """Whether a name, as of ``key``, is known to be given more than once."""
-    return name in REPEATABLE or name.startswith("rd.")
+    return name in _REPEATABLE or name.startswith("rd.")
 
 
 def missing(line: Line, groups: Sequence[Group]) -> list[Group]:

@@ -24,7 +24,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.converge import (
 from ansible_collections.bulwark.node.plugins.module_utils.dropin import Persisted
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manifest
+from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manifest, released
 from ansible_collections.bulwark.node.plugins.module_utils.node import (
     kvm_facts,
     kvm_guard,
@@ -39,7 +39,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.node.kvm_options impo
 from ansible_collections.bulwark.node.plugins.module_utils.node.kvm_state import State
 from ansible_collections.bulwark.node.plugins.module_utils.node.system import has_systemd
 
-__all__ = ["ARGUMENT_SPEC", "KvmDomain"]
+__all__ = ["ARGUMENT_SPEC", "Kvm"]
 
 # How long udev may take to make the node what its rules say.
 _SETTLE = ["udevadm", "settle", "--timeout=10"]
@@ -50,7 +50,7 @@ _FOLDERS = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")
 _INIT_SCRIPTS = ("/etc/init.d/kmod", "/etc/init.d/modules")
 
 
-class KvmDomain:
+class Kvm:
     """The domain of the module ``kvm``."""
 
     name = "kvm"
@@ -65,7 +65,7 @@ class KvmDomain:
 
     def observe(self, desired: Desired) -> State:
         """KVM, its modules and our files; only users that no file of the machine knows cost a command."""
-        host, entries = self._host, self._manifest.entries()
+        host = self._host
         kvm = kvm_facts.observe(host, desired.active)
         base = kvm_modules.base_modules(kvm.machine, kvm.rows.get("vendor_id", ""))
         if kvm.registered:
@@ -76,7 +76,7 @@ class KvmDomain:
         loads = kvm_persist.observe_loads(host, modules)
         options = kvm_persist.observe_options(host, [f"{nested_of}.nested"] if nested_of else [])
         rules = kvm_persist.observe_rules(host)
-        entry = entries["devices"].get(DEVICE)
+        entry = self._manifest.mine("devices").get(DEVICE)
         accounts = kvm.accounts.with_strangers(kvm_users.strangers(host, kvm.accounts, desired.users))
         group = desired.group or kvm_users.group_of(accounts, kvm.device)
         return State(
@@ -93,22 +93,20 @@ class KvmDomain:
             rules=rules,
             first_device=entry["before"] if entry and self._is_ours(entry, kvm.device, rules) else None,
             recorded_device=entry["before"] if entry else None,
-            added=tuple(sorted(key for key, entry in entries["members"].items() if entry["by"] == self.name)),
+            added=tuple(sorted(self._manifest.mine("members"))),
             group=group,
             lacking=kvm_users.lacking(host, accounts, desired.users, group),
             udev=host.exists(_UDEV),
             loader=has_systemd(host) or any(map(host.exists, _INIT_SCRIPTS)),
             programs=frozenset(p for p in _PROGRAMS if any(host.exists(f"{folder}/{p}") for folder in _FOLDERS)),
+            estranged=() if desired.present else self._manifest.estranged(),
             lost=tuple(p.path for p in (loads, options, rules) if self._manifest.lost(p.path, p.text)),
         )
 
     def _is_ours(self, entry: Mapping[str, str], device: kvm_users.Device | None, rules: Persisted) -> bool:
         """Whether the node is still as we set it: in this boot, or by our rule since an earlier one."""
-        same = entry["boot"] == self._boot_id() or bool(rules.settings)
+        same = entry["boot"] == self._host.boot_id() or bool(rules.settings)
         return same and kvm_users.device_text(device) == entry["after"]
-
-    def _boot_id(self) -> str:
-        return (self._host.read("/proc/sys/kernel/random/boot_id") or "").strip()
 
     def _nested_of(self, module: str | None) -> str | None:
         """The module that has the parameter."""
@@ -223,7 +221,7 @@ class KvmDomain:
         if old is None:
             raise HostError(DEVICE, "is not there, though KVM is loaded", "ENOENT")
         new = kvm_users.with_changes(old, change.after, accounts)
-        boot, entry = self._boot_id(), self._manifest.entries()["devices"].get(DEVICE)
+        boot, entry = self._host.boot_id(), self._manifest.mine("devices").get(DEVICE)
         if entry and entry["boot"] != boot and not self._is_ours(entry, old, kvm_persist.observe_rules(self._host)):
             # The node of which it speaks is no more.
             self._manifest.forget("devices", [DEVICE])
@@ -263,7 +261,11 @@ class KvmDomain:
         waiting = list(_waiting(after, desired))
         return Verdict(
             unmet=tuple(failing + waiting),
-            warnings=tuple(kvm_guard.warnings(before, after, desired)),
+            warnings=(
+                *kvm_guard.warnings(before, after, desired),
+                *before.estranged,
+                *released(before.files(), after.files()),
+            ),
             reboot_required=bool(waiting),
             restart_required=after.lacking,
             disruptive=tuple(

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Unmet
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OptionError, OwnerError
+from ansible_collections.bulwark.node.plugins.module_utils.manifest import forgotten
 from ansible_collections.bulwark.node.plugins.module_utils.node.kvm_checks import DEVICE
 from ansible_collections.bulwark.node.plugins.module_utils.node.kvm_modules import (
     AVAILABLE,
@@ -234,7 +235,8 @@ def warnings(before: State, after: State, desired: Desired) -> Iterator[str]:
         device = after.kvm.device
         if before.first_device is None and before.recorded_device not in (None, device_text(device)) and device:
             left = described(device, after.kvm.accounts)
-            yield f"{DEVICE} stays {left['mode']} {left['owner']}:{left['group']}: it was made anew or changed by another since this module set it"
+            reason = f"it is {left['mode']} {left['owner']}:{left['group']}, made anew or changed by another since this module set it"
+            yield forgotten([DEVICE], reason)
         # udev made the node so from the first, and nothing else is known of it.
         elif before.rules.settings and before.first_device is None and device:
             yield f"{DEVICE} keeps the mode {device[0]:04o}, its owner and its group until the next boot"

@@ -21,9 +21,9 @@ from ansible_collections.bulwark.node.plugins.module_utils.node.kvm_modules impo
     module_name,
 )
 
-__all__ = ["MODPROBE", "MODULES_LOAD", "UDEV", "observe_loads", "observe_options", "observe_rules"]
+__all__ = ["MODPROBE", "observe_loads", "observe_options", "observe_rules"]
 
-_LOADS = "/etc/modules-load.d/bulwark-kvm.conf"
+_LOADS = "/etc/modules-load.d/90-bulwark-kvm.conf"
 # After all others: numbers, names and what distributions call zz-.
 _OPTIONS = "/etc/modprobe.d/zz-bulwark-kvm.conf"
 _RULES = "/etc/udev/rules.d/99-bulwark-kvm.rules"
@@ -102,7 +102,7 @@ def _options_line(key: str, value: str) -> str:
     return f"options {module} {parameter}={value}"
 
 
-MODULES_LOAD = Dropin(
+_MODULES_LOAD = Dropin(
     manual="modules-load.d(5)",
     folders=(
         "/etc/modules-load.d",
@@ -132,7 +132,7 @@ MODPROBE = _Modprobe(
     parse=lambda line: None,
     render=_options_line,
 )
-UDEV = _Udev(
+_UDEV = _Udev(
     manual="udev(7)",
     folders=(
         "/etc/udev/rules.d",
@@ -152,7 +152,7 @@ UDEV = _Udev(
 
 def observe_loads(host: Host, names: Iterable[str]) -> Persisted:
     """The modules that our file has loaded at boot."""
-    return MODULES_LOAD.observe(host, _LOADS, names)
+    return _MODULES_LOAD.observe(host, _LOADS, names)
 
 
 def observe_options(host: Host, keys: Iterable[str]) -> Persisted:
@@ -167,6 +167,6 @@ def observe_options(host: Host, keys: Iterable[str]) -> Persisted:
 
 def observe_rules(host: Host) -> Persisted:
     """Owner, group and mode of /dev/kvm in our rules, and who else sets them. What a distribution brings and loses is no rival."""
-    persisted = UDEV.observe(host, _RULES, _KEYS)
+    persisted = _UDEV.observe(host, _RULES, _KEYS)
     owners = [owner for owner in persisted.owners if owner.wins or owner.path.startswith(("/etc/", "/run/"))]
-    return Persisted(UDEV, persisted.path, persisted.text, persisted.settings, tuple(owners))
+    return Persisted(_UDEV, persisted.path, persisted.text, persisted.settings, tuple(owners))

@@ -23,11 +23,14 @@ _FACTS = ("verdict", "proven", "reasons", "api_version", "module", "nested", "de
 class State:
     """KVM and what surrounds it.
 
-    ``base``: the modules that make KVM here; ``modules``: what each of ours is; ``nested_of``: the one that takes nested, with
+    ``base``: the modules that make KVM here; ``modules``: what each of ours is; ``unloadable``: why no module can be loaded, None where
+    it can; ``denials``: by module, who forbids it. ``nested_of``: the one that takes nested, with
     ``references``, how often it is in use, and ``holders``, both only where it would have to be loaded again.
     ``group``: whose members users are to be; ``lacking``: what runs without a membership that its user has. ``added``:
     group/user, our own. ``first_device``: the node before us, where it still is as we set it; ``recorded_device``: in any case.
-    ``unknown``: users that nobody knows. ``lost``: files of ours that the manifest does not know.
+    ``udev``: whether it runs here; ``loader``: whether something reads modules-load.d at boot; ``programs``: those that we run, as far as
+    they are installed. ``lost``: files of ours that the manifest does not know; ``estranged``: what to say of those
+    that are not ours any more.
     ``loading``: predicted, with modules of KVM yet to be loaded.
     """
 
@@ -51,6 +54,7 @@ class State:
     loader: bool
     programs: frozenset[str]
     lost: tuple[str, ...]
+    estranged: tuple[str, ...]
     loading: bool = False
 
     @property

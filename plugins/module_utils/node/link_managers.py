@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.node import netns
+from ansible_collections.bulwark.node.plugins.module_utils.node import interfaces, netns
 
 __all__ = ["IFUPDOWN2", "Managers", "observe"]
 
@@ -93,9 +93,8 @@ def _ifupdown(host: Host) -> set[str]:
     for path in _IFSTATE:
         up.update(re.findall(r"^([^=\s]+)=\S", host.read(path) or "", re.MULTILINE))
     if not up and host.exists(IFUPDOWN2):
-        folder = "/etc/network/interfaces.d"
-        for path in ("/etc/network/interfaces", *(f"{folder}/{name}" for name in host.names(folder))):
-            up.update(re.findall(r"^[ \t]*iface[ \t]+(\S+)", host.read(path) or "", re.MULTILINE))
+        for _path, text in interfaces.texts(host):
+            up.update(re.findall(r"^[ \t]*iface[ \t]+(\S+)", text, re.MULTILINE))
     return up
 
 

@@ -1,32 +1,75 @@
 # Copyright (c) 2026, the bulwark.node authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What this collection wrote on the machine and has not given back: the manifest, without what was there before."""
+"""What this collection wrote on the machine and has not given back: the manifest, without what was there before, and files that it lost."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manifest
+from ansible_collections.bulwark.node.plugins.module_utils.manifest import MANIFEST, entries_of, is_ours
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 
-__all__ = ["facts"]
+__all__ = ["PLACES", "facts"]
+
+PLACES = (
+    ("/etc/default/grub.d", "99-bulwark-kernel-args.cfg", "kernel_args"),
+    ("/etc/kernel", "bulwark-kernel-args", "kernel_args"),
+    ("/etc/modprobe.d", "zz-bulwark-kvm.conf", "kvm"),
+    ("/etc/modules-load.d", "90-bulwark-kvm.conf", "kvm"),
+    ("/etc/network/if-up.d", "zz-bulwark-bridge-mtu", "bridge_mtu"),
+    ("/etc/security/limits.d", "*.conf", "rlimit"),
+    ("/etc/sysctl.d", "90-bulwark-hugepages.conf", "hugepages"),
+    ("/etc/sysctl.d", "90-bulwark-rlimit.conf", "rlimit"),
+    ("/etc/systemd/network", "*.network.d/90-bulwark-bridge-mtu.conf", "bridge_mtu"),
+    ("/etc/systemd/system", "*.d/95-bulwark-rlimit.conf", "rlimit"),
+    ("/etc/systemd/system", "bulwark-bridge-mtu-*.service", "bridge_mtu"),
+    ("/etc/systemd/system", "dev-hugepages*.mount", "hugepages"),
+    ("/etc/systemd/system.conf.d", "95-bulwark-rlimit.conf", "rlimit"),
+    ("/etc/tmpfiles.d", "10-bulwark-hugepages.conf", "hugepages"),
+    ("/etc/tmpfiles.d", "10-bulwark-transparent-hugepages.conf", "transparent_hugepages"),
+    ("/etc/udev/rules.d", "99-bulwark-kvm.rules", "kvm"),
+)
+"""Where files of ours lie: folder, name or folder and name in it as a glob, module."""
 
 
 def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     """The subset ``managed``: {objects[] {kind, object, by}, reason}; objects None where the manifest cannot be read.
 
+    A file that begins as ours and that the manifest does not know is an object too, and named in ``reason``.
     Texts from before are left out: they are other owners' files, which may hold secrets.
     """
     try:
-        entries = Manifest(host, "managed").entries()
+        entries = entries_of(host)
     except BulwarkError as error:
         return {"objects": None, "reason": str(error)}
+    lost = dict(_lost(host, entries["files"]))
     objects = [
-        {"kind": kind, "object": name, "by": of_kind[name]["by"]}
-        for kind, of_kind in entries.items()
+        {"kind": kind, "object": name, "by": of_kind[name]}
+        for kind, found in entries.items()
+        for of_kind in [{**{name: found[name]["by"] for name in found}, **(lost if kind == "files" else {})}]
         for name in sorted(of_kind)
     ]
-    return {"objects": objects, "reason": None}
+    reason = f"{MANIFEST} does not know {', '.join(sorted(lost))}: what was there before is lost" if lost else None
+    return {"objects": objects, "reason": reason}
+
+
+def _lost(host: Host, known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(path, module) of each file that begins as ours and is not known."""
+    for folder, pattern, by in PLACES:
+        inner, _slash, last = pattern.rpartition("/")
+        folders = [f"{folder}/{name}" for name in host.names(folder) if fnmatchcase(name, inner)] if inner else [folder]
+        for path in (f"{place}/{name}" for place in folders for name in host.names(place) if fnmatchcase(name, last)):
+            if path not in known and host.resolved(path) not in known and _begins_as_ours(host, path):
+                yield path, by
+
+
+def _begins_as_ours(host: Host, path: str) -> bool:
+    try:
+        return host.is_file(path) and is_ours(host.read(path))
+    except BulwarkError:
+        return False

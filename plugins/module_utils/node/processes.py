@@ -17,7 +17,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.errors import HostErr
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node.mounts import mounts
 
-__all__ = ["Process", "everyone", "named", "process_of", "unit_of_cgroup"]
+__all__ = ["Process", "everyone", "named", "process_of"]
 
 _TICKS = 100  # USER_HZ: 100 on every architecture that Kubernetes supports
 _NAME_BYTES = 15  # TASK_COMM_LEN less the NUL
@@ -99,7 +99,7 @@ class Process:
         """The system manager's unit that it runs in (``containerd.service``, ``session-1.scope``), None where in none."""
         # On a hybrid machine both of systemd's trees say the same, on v2 the one line is the last.
         lines = _SYSTEMD_LINE.findall(self.host.read(f"/proc/{self.pid}/cgroup") or "")
-        return next((unit for unit in map(unit_of_cgroup, lines) if unit), None)
+        return next((unit for unit in map(_unit_of_cgroup, lines) if unit), None)
 
 
 def named(host: Host, names: Collection[str]) -> list[Process]:
@@ -132,7 +132,7 @@ def _hides(host: Host) -> bool:
     return any(re.fullmatch(r"hidepid=(?:2|4|invisible|ptraceable)", option) for option in options)
 
 
-def unit_of_cgroup(path: str) -> str | None:
+def _unit_of_cgroup(path: str) -> str | None:
     """The system unit of a cgroup's path: the first part below the slices, as systemd's cg_path_get_unit() has it."""
     for part in path.removesuffix(" (deleted)").split("/"):
         # Inside of a cgroup namespace what lies above it is shown as "..".

@@ -13,9 +13,9 @@ from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node.mounts import mounts
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 
-__all__ = ["SENTINEL", "facts", "flavour", "version_key"]
+__all__ = ["facts", "flavour", "version_key"]
 
-SENTINEL = "/var/run/reboot-required"
+_SENTINEL = "/var/run/reboot-required"
 """What kured and unattended-upgrades look at; the packages that asked for it are in the file beside it, ``.pkgs``."""
 
 # Held, by fcntl(2), as long as dpkg or rpm change packages: the front ends' (apt) and dpkg's own, rpm's old and new place.
@@ -58,13 +58,13 @@ def _reason(source: str, detail: str, since: int | None) -> dict[str, Any]:
 
 
 def _sentinel(host: Host) -> list[dict[str, Any]]:
-    since = host.changed_at(SENTINEL)
-    return [] if since is None else [_reason("sentinel", f"{SENTINEL} exists", since)]
+    since = host.changed_at(_SENTINEL)
+    return [] if since is None else [_reason("sentinel", f"{_SENTINEL} exists", since)]
 
 
 def _packages(host: Host) -> list[dict[str, Any]]:
     """The packages that asked for a reboot, each once, in their order."""
-    path = f"{SENTINEL}.pkgs"
+    path = f"{_SENTINEL}.pkgs"
     names = list(dict.fromkeys((host.read(path) or "").split()))
     if not names:
         return []

@@ -19,7 +19,13 @@ from ansible_collections.bulwark.node.plugins.module_utils.converge import (
 )
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, HostError, OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.manifest import MANIFEST, Manifest
+from ansible_collections.bulwark.node.plugins.module_utils.manifest import (
+    MANIFEST,
+    Manifest,
+    forgotten,
+    is_ours,
+    released,
+)
 from ansible_collections.bulwark.node.plugins.module_utils.node import rlimit_ceilings as ceilings
 from ansible_collections.bulwark.node.plugins.module_utils.node import (
     rlimit_options,
@@ -49,7 +55,7 @@ class State:
 
     ``pam``: the text of each of our files of limits.conf(5), by path. ``first``: the limits of processes before us, by entry of the
     manifest, ``stale`` those of processes that have ended. ``met``: the processes of each option that names some. ``bounds``: limits
-    above which PID 1 can give nothing.
+    above which PID 1 can give nothing. ``estranged``: what to say of files that are not ours any more.
     """
 
     ceilings: ceilings.Ceilings
@@ -67,12 +73,15 @@ class State:
     systemd: bool
     domain: str | None
     everything: bool
+    estranged: tuple[str, ...]
 
     def facts(self) -> dict[str, Any]:
         """{ceilings, pam, systemd_manager, systemd_units, processes} of the named targets, each as the subset ``rlimits`` has it."""
         lines = [entry for path, text in self.pam.items() for entry in rlimit_pam.entries(text, path, self.domain)]
+        if self.everything:
+            lines = [line for line in lines if is_ours(self.pam[line["file"]])]
         # Of all that is ours what has gone is no part any more.
-        targets = [target for target in self.targets if target.text is not None or not self.everything]
+        targets = [target for target in self.targets if is_ours(target.text) or not self.everything]
         kept = {key.rpartition(" ")[0] for key in self.first}
         live = [one for one in self.live if not self.everything or self.key(one, "x").rpartition(" ")[0] in kept]
         managers = [target.facts() for target in targets if target.unit is None]
@@ -115,13 +124,14 @@ class Rlimit:
 
     def observe(self, desired: Desired) -> State:
         """The named targets; without any, all of ours."""
-        host, recorded = self._host, self._manifest.entries()
+        host = self._host
         mine = {
-            kind: {key: entry["before"] for key, entry in recorded[kind].items() if entry["by"] == self.name}
+            kind: {key: entry["before"] for key, entry in self._manifest.mine(kind).items()}
             for kind in ("kernel", "limits")
         }
         booted = has_systemd(host)
-        files, (manager, units) = rlimit_pam.ours(host), rlimit_systemd.ours(host)
+        made = self._manifest.mine("files") if desired.everything else ()
+        files, (manager, units) = rlimit_pam.ours(host, made), rlimit_systemd.ours(host, made)
         asked = self._units(desired, booted)
         if desired.present and not booted and (desired.manager or asked):
             raise BulwarkError(
@@ -136,10 +146,10 @@ class Rlimit:
         )
         known = rlimit_processes.known(host, mine["limits"])
         live, met = rlimit_processes.observe(host, desired.processes)
-        boot = rlimit_processes.boot_id(host)
+        boot = host.boot_id()
         keys = {f"{boot} {pid} {ticks}" for pid, ticks in known}
         named = {target.path for target in targets} | set(paths)
-        every = [*files, *rlimit_systemd.paths(manager, units)]
+        every = [p for p in (*files, *rlimit_systemd.paths(manager, units)) if is_ours(host.read(p))]
         return State(
             ceilings=ceilings.observe(host, mine["kernel"], every),
             pam={path: host.read(path) for path in paths},
@@ -156,6 +166,7 @@ class Rlimit:
             systemd=booted,
             domain=desired.pam.domain if desired.pam else None,
             everything=desired.everything,
+            estranged=() if desired.present else self._manifest.estranged(),
         )
 
     def _units(self, desired: Desired, booted: bool) -> Sequence[str]:
@@ -202,7 +213,7 @@ class Rlimit:
         if not desired.present:
             after = self.predict(state, changes)
             files = [*after.pam.values(), *(target.text for target in after.targets)]
-            changes += state.ceilings.plan(desired, not (after.first or after.elsewhere or any(files)))
+            changes += state.ceilings.plan(desired, not (after.first or after.elsewhere or any(map(is_ours, files))))
         return changes
 
     def predict(self, state: State, changes: Sequence[Change]) -> State:
@@ -261,7 +272,11 @@ class Rlimit:
         unmet = tuple(_unmet(change) for change in left if change not in born and change.kind != "forget")
         return Verdict(
             unmet=unmet,
-            warnings=tuple(dict.fromkeys([*_warnings(before, desired), *map(_newcomer, born)])),
+            warnings=tuple(
+                dict.fromkeys(
+                    [*_warnings(before, desired), *map(_newcomer, born), *released(before.files(), after.files())]
+                )
+            ),
             restart_required=tuple(_required(before, after, planned, desired)),
             disruptive=tuple(_disruptive(planned)),
             failed=bool(unmet),
@@ -444,12 +459,13 @@ def _disruptive(planned: Sequence[Change]) -> list[dict[str, str]]:
 
 def _warnings(state: State, desired: Desired) -> list[str]:
     if not desired.present:
-        ceiling = state.ceilings
-        return (
-            [f"fs.nr_open stays {ceiling.nr_open}: others set it, or nofile, to more than there was before"]
-            if ceiling.is_needed
-            else []
-        )
+        found = list(state.estranged)
+        if state.stale:
+            found.append(forgotten(state.stale, "of a process that has ended nothing is left to go back"))
+        if state.ceilings.is_needed:
+            nr_open = state.ceilings.nr_open
+            found.append(f"fs.nr_open stays {nr_open}: others set it, or nofile, to more than there was before")
+        return found
     found = list(state.ceilings.warnings(desired.limits))
     if desired.pam and state.logins:
         lines = rlimit_pam.values(desired.limits, state.logins, desired.pam.domain)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,10 +20,10 @@ from ansible_collections.bulwark.node.plugins.module_utils.node.rlimit_options i
 from ansible_collections.bulwark.node.plugins.module_utils.node.rlimits import Limit, configured
 from ansible_collections.bulwark.node.plugins.module_utils.node.unit_files import manager_settings
 
-__all__ = ["NR_OPEN", "SYSCTL_PATH", "Ceilings", "observe"]
+__all__ = ["NR_OPEN", "Ceilings", "observe"]
 
 NR_OPEN = "/proc/sys/fs/nr_open"
-SYSCTL_PATH = "/etc/sysctl.d/90-bulwark-rlimit.conf"
+_SYSCTL_PATH = "/etc/sysctl.d/90-bulwark-rlimit.conf"
 _KEY = "fs.nr_open"
 # sysctl_nr_open_max in fs/file.c: INT_MAX, rounded down to whole words of the bitmap.
 _MOST = (1 << 31) - 64
@@ -79,7 +80,7 @@ class Ceilings:
         for owner in self.persisted.owners if boot else ():
             if owner.wins and owner.value.isdecimal() and int(owner.value) < need:
                 raise OwnerError(
-                    f"{owner.path} sets fs.nr_open to {owner.value} and wins over {SYSCTL_PATH} at boot. Change it there"
+                    f"{owner.path} sets fs.nr_open to {owner.value} and wins over {_SYSCTL_PATH} at boot. Change it there"
                 )
 
     def plan(self, desired: Desired, nothing_left: bool) -> list[Change]:
@@ -142,7 +143,7 @@ def observe(host: Host, firsts: Mapping[str, str], ours: Sequence[str]) -> Ceili
         first=int(first) if first.isdecimal() else None,
         needed_by_others=_needed_by_others(host, ours) if first else 0,
         read_only=status is not None and bool(status.f_flag & os.ST_RDONLY),
-        persisted=SYSCTL.observe(host, SYSCTL_PATH, [_KEY]),
+        persisted=SYSCTL.observe(host, _SYSCTL_PATH, [_KEY], re.escape(_KEY)),
     )
 
 

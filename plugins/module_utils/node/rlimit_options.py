@@ -25,7 +25,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
         "type": "dict",
         "options": {
             "domain": {"type": "str", "required": True},
-            "file": {"type": "path", "default": "/etc/security/limits.d/95-bulwark.conf"},
+            "file": {"type": "path", "default": "/etc/security/limits.d/95-bulwark-rlimit.conf"},
         },
     },
     "systemd_manager": {"type": "bool", "default": False},

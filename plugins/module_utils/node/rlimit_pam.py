@@ -10,7 +10,7 @@ the later line, soft and hard apart.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER, is_ours
 from ansible_collections.bulwark.node.plugins.module_utils.node import pam_limits
 from ansible_collections.bulwark.node.plugins.module_utils.node.rlimit_options import UNLIMITED, Pam
-from ansible_collections.bulwark.node.plugins.module_utils.node.rlimits import BYTES, Limit, Value
+from ansible_collections.bulwark.node.plugins.module_utils.node.rlimits import BYTES, LIMITS, Limit, Value
 
 __all__ = ["FOLDER", "Logins", "edited", "entries", "observe", "ours", "values"]
 
@@ -136,10 +136,10 @@ def observe(host: Host, path: str) -> Logins:
     )
 
 
-def ours(host: Host) -> list[str]:
-    """The files in limits.d that are ours."""
+def ours(host: Host, known: Container[str]) -> list[str]:
+    """The files in limits.d that are ours, or were as far as is known."""
     paths = [f"{FOLDER}/{name}" for name in host.names(FOLDER) if name.endswith(".conf")]
-    return [path for path in paths if host.is_file(path) and is_ours(host.read(path))]
+    return [path for path in paths if host.is_file(path) and (path in known or is_ours(host.read(path)))]
 
 
 def values(limits: Mapping[str, Limit], logins: Logins, domain: str) -> dict[_Key, str]:
@@ -152,16 +152,22 @@ def values(limits: Mapping[str, Limit], logins: Logins, domain: str) -> dict[_Ke
 
 
 def edited(text: str | None, wanted: Mapping[_Key, str], domain: str | None, names: Collection[str]) -> str | None:
-    """Our file with those lines in the place of the domain's (None: everybody's) for the named limits; None where none are left."""
+    """Our file with those lines in the place of the domain's (None: everybody's) for the named limits; None where none are left.
+
+    Lines that this module would not write are somebody's, and stay, before ours, which win over them.
+    """
+    if not wanted and not is_ours(text):
+        return text
     old = {_key(entry): entry["value"] for entry in _parse(text)}
     kept = {key: value for key, value in old.items() if key[1] not in names or domain not in (None, key[0])}
     lines = {**kept, **wanted}
-    if lines == old:
+    if lines == old and lines:
         return text
+    foreign = _foreign(text)
     # Of two domains of one rank the later line wins: who names fewer comes later.
     ordered = sorted(lines, key=lambda key: (-_width(key[0]), key))
     rendered = (f"{domain}\t{kind}\t{item}\t{lines[domain, item, kind]}\n" for domain, item, kind in ordered)
-    return _HEADER + "".join(rendered) if lines else None
+    return _HEADER + foreign + "".join(rendered) if lines else foreign or None
 
 
 def entries(text: str | None, path: str, domain: str | None) -> list[dict[str, Any]]:
@@ -170,9 +176,19 @@ def entries(text: str | None, path: str, domain: str | None) -> list[dict[str, A
 
 
 def _parse(text: str | None) -> Iterator[dict[str, Any]]:
+    """The lines that are this module's."""
     for entry in pam_limits.parse(text or ""):
-        if entry["item"] is not None:
+        if entry["item"] in LIMITS and entry["type"] in ("hard", "soft"):
             yield entry
+
+
+def _foreign(text: str | None) -> str:
+    """The other lines of a file of ours; comments alone are none."""
+    if not is_ours(text):
+        return ""
+    mine = {1, *(entry["line"] for entry in _parse(text))}
+    lines = [line for number, line in enumerate((text or "").split("\n"), 1) if line.strip() and number not in mine]
+    return "".join(f"{line}\n" for line in lines) if any(not line.strip().startswith("#") for line in lines) else ""
 
 
 def _key(entry: Mapping[str, Any]) -> _Key:

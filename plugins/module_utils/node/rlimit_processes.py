@@ -21,7 +21,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.node.processes import
 from ansible_collections.bulwark.node.plugins.module_utils.node.rlimit_options import UNLIMITED, Selector
 from ansible_collections.bulwark.node.plugins.module_utils.node.rlimits import LIMITS, Limit, Value, limits_of
 
-__all__ = ["Live", "Prlimit", "as_limit", "as_text", "boot_id", "bounds", "known", "lives", "observe", "selected"]
+__all__ = ["Live", "Prlimit", "as_limit", "as_text", "bounds", "known", "lives", "observe", "selected"]
 
 # RLIMIT_* in include/uapi/asm-generic/resource.h, in its order. Architectures that differ (alpha, mips, sparc) run no Kubernetes.
 _NUMBERS = dict(zip(LIMITS, range(16)))
@@ -169,8 +169,8 @@ def selected(selectors: Iterable[Selector], met: Mapping[str, tuple[Live, ...]])
 
 
 def known(host: Host, keys: Iterable[str]) -> dict[tuple[int, int], Live]:
-    """The processes of these entries of the manifest that live on in this boot."""
-    boot = boot_id(host)
+    """The processes of these entries of the manifest that live on in this boot: a start time means nothing in another."""
+    boot = host.boot_id()
     found = {}
     for key in keys:
         words = key.split(" ")
@@ -190,11 +190,6 @@ def lives(host: Host, pid: int, ticks: int) -> bool:
 def bounds(host: Host) -> dict[str, Limit]:
     """The limits of PID 1 where it lacks CAP_SYS_RESOURCE: no service or login gets a higher hard limit than that. Else empty."""
     return limits_of(host, 1) if _capable(host, "1") is False else {}
-
-
-def boot_id(host: Host) -> str:
-    """Of this boot: a start time means nothing in another."""
-    return (host.read("/proc/sys/kernel/random/boot_id") or "").strip()
 
 
 def as_text(limit: Limit) -> str:

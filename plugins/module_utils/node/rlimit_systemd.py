@@ -9,7 +9,7 @@ Sources: systemd.exec(5), systemd-system.conf(5), systemd.unit(5). ``daemon-relo
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,6 +38,7 @@ __all__ = ["Running", "Target", "expected_of", "observe", "ours", "paths"]
 NAME = "95-bulwark-rlimit.conf"
 _MANAGER = f"/etc/systemd/system.conf.d/{NAME}"
 _UNITS = "/etc/systemd/system"
+_LINE = re.compile(r"^(?:Default)?Limit([A-Z]+)=(.*)$", re.MULTILINE)
 _HEADER = f"{HEADER}; its module rlimit adds and removes lines here. See systemd.exec(5).\n"
 
 
@@ -73,22 +74,28 @@ class Target:
     def mine(self) -> dict[str, Limit]:
         """What our file sets."""
         found = {}
-        for key, value in re.findall(r"^(?:Default)?Limit([A-Z]+)=(.*)$", self.text or "", re.MULTILINE):
+        for key, value in _LINE.findall(self.text or ""):
             limit = parse_assignment(key.lower(), value) if key.lower() in LIMITS else None
             if limit:
                 found[key.lower()] = limit
         return found
 
     def edited(self, wanted: Mapping[str, Limit], names: Collection[str]) -> str | None:
-        """Our file with ``wanted`` in the place of the named limits; None where nothing is left to set."""
-        lines = {**{name: limit for name, limit in self.mine.items() if name not in names}, **wanted}
-        if lines == self.mine:
+        """Our file with ``wanted`` in the place of the named limits; None where nothing is left to set.
+
+        Lines that this module would not write are somebody's, and stay, before ours, which win over them.
+        """
+        if not wanted and not is_ours(self.text):
             return self.text
+        lines = {**{name: limit for name, limit in self.mine.items() if name not in names}, **wanted}
+        if lines == self.mine and lines:
+            return self.text
+        foreign = _foreign(self.text)
         if not lines:
-            return None
+            return foreign or None
         section, prefix = ("Manager", "DefaultLimit") if self.unit is None else (_section(self.unit), "Limit")
         settings = (f"{prefix}{name.upper()}={_text(lines[name])}\n" for name in LIMITS if name in lines)
-        return f"{_HEADER}[{section}]\n" + "".join(settings)
+        return f"{_HEADER}{foreign}[{section}]\n" + "".join(settings)
 
     @property
     def effective(self) -> dict[str, Configured]:
@@ -211,11 +218,11 @@ def observe(host: Host, manager: bool, units: Sequence[str], booted: bool) -> tu
     return tuple(targets)
 
 
-def ours(host: Host) -> tuple[bool, list[str]]:
-    """Whether the manager has a drop-in of ours, and the units that have one."""
+def ours(host: Host, known: Container[str]) -> tuple[bool, list[str]]:
+    """Whether the manager has a drop-in of ours, or of which is known that it was, and the units that have one."""
 
     def found(path: str) -> bool:
-        return host.is_file(path) and is_ours(host.read(path))
+        return host.is_file(path) and (path in known or is_ours(host.read(path)))
 
     folders = [name for name in host.folders(_UNITS) if name.endswith(".d")]
     return found(_MANAGER), [name[:-2] for name in folders if found(f"{_UNITS}/{name}/{NAME}")]
@@ -295,6 +302,19 @@ def _is_of(found: str, unit: str) -> bool:
     """Whether a loaded unit is the named one, or an instance of the named template."""
     prefix, at, suffix = unit.partition("@.")
     return found.startswith(f"{prefix}@") and found.endswith(f".{suffix}") if at else found == unit
+
+
+def _foreign(text: str | None) -> str:
+    """The lines of a file of ours that set no limit, and the sections in which they are; comments alone are none."""
+    lines: list[str] = []
+    for line in reversed((text or "").split("\n")[1:] if is_ours(text) else []):
+        bare = line.strip()
+        of_section = bare.startswith("[")
+        # A section of which nothing is left goes with what was in it.
+        if bare and not _LINE.match(line) and not (of_section and (not lines or lines[-1].startswith("["))):
+            lines.append(line)
+    sets = any(not line.strip().startswith(("[", "#", ";")) for line in lines)
+    return "".join(f"{line}\n" for line in reversed(lines)) if sets else ""
 
 
 def _section(unit: str) -> str:

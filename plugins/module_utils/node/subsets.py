@@ -93,8 +93,10 @@ def _gatherer(name: str) -> Callable[[Host, Request], Any]:
         from ansible_collections.bulwark.node.plugins.module_utils.node.cgroups import facts
     elif name == "managed":
         from ansible_collections.bulwark.node.plugins.module_utils.node.managed import facts
-    else:
+    elif name == "transparent_hugepages":
         from ansible_collections.bulwark.node.plugins.module_utils.node.thp import facts
+    else:
+        raise LookupError(f"no subset has the name {name}")
     return facts
 
 

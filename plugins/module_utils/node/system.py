@@ -25,7 +25,7 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     """The subset ``host``; a value that the machine does not tell is None, and ``reason`` says which and why."""
     release = os_release(host)
     kernel = host.read("/proc/sys/kernel/osrelease")
-    boot_id = host.read("/proc/sys/kernel/random/boot_id")
+    boot_id = host.boot_id() or None
     booted = boot_time(host)
     version = cgroups.version(host)
     missing = [
@@ -43,7 +43,7 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
         "architecture": os.uname().machine,
         "os_id": release.get("ID"),
         "os_version": release.get("VERSION_ID"),
-        "boot_id": boot_id.strip() if boot_id else None,
+        "boot_id": boot_id,
         "boot_time": booted,
         "uptime_s": int(host.uptime()),
         "cmdline": redacted(command_line(host)),

@@ -14,7 +14,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.converge import Chang
 from ansible_collections.bulwark.node.plugins.module_utils.dropin import TMPFILES, Persisted
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, HostError, OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manifest
+from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manifest, released
 from ansible_collections.bulwark.node.plugins.module_utils.node import thp, transparent_hugepages_options, tuned
 from ansible_collections.bulwark.node.plugins.module_utils.node.system import has_systemd
 from ansible_collections.bulwark.node.plugins.module_utils.node.thp import ROOT
@@ -40,7 +40,8 @@ _TMPFILES_PATH = "/etc/tmpfiles.d/10-bulwark-transparent-hugepages.conf"
 class State:
     """All attributes by path, what those that we set were before us, our file, and the bound of khugepaged/max_ptes_*.
 
-    ``pmd_size``: bytes of a hugepage. ``lost``: our file is there, but the manifest does not know it.
+    ``pmd_size``: bytes of a hugepage. ``lost``: our file is there, but the manifest does not know it. ``estranged``: what to say of
+    files that are not ours any more.
     """
 
     attributes: Mapping[str, str]
@@ -51,6 +52,7 @@ class State:
     pmd_size: int | None
     lost: bool
     systemd: bool
+    estranged: tuple[str, ...]
 
     def facts(self) -> dict[str, Any]:
         """The subset ``transparent_hugepages`` of the facts."""
@@ -78,22 +80,19 @@ class TransparentHugepages:
         """The attributes and our file; nothing is forked."""
         host = self._host
         rows = list(thp.attributes(host))
-        persisted = TMPFILES.observe(host, _TMPFILES_PATH, [row[0] for row in rows])
+        persisted = TMPFILES.observe(host, _TMPFILES_PATH, [row[0] for row in rows], f"{ROOT}/.*")
         keys = {**{("sysfs", row[0]): row[0] for row in rows}, **_TUNED}
         pmd_size = host.integer(f"{ROOT}/hpage_pmd_size")
         return State(
             attributes={path: value for path, value, dummy in rows},
             offered={path: offered for path, dummy, offered in rows if offered},
-            firsts={
-                path: entry["before"]
-                for path, entry in self._manifest.entries()["kernel"].items()
-                if entry["by"] == self.name
-            },
+            firsts={path: entry["before"] for path, entry in self._manifest.mine("kernel").items()},
             persisted=replace(persisted, owners=persisted.owners + tuned.owners(host, keys)),
             max_ptes=pmd_size // os.sysconf("SC_PAGE_SIZE") - 1 if pmd_size else None,
             pmd_size=pmd_size,
             lost=self._manifest.lost(persisted.path, persisted.text),
             systemd=has_systemd(host),
+            estranged=() if desired.present else self._manifest.estranged(),
         )
 
     def check(self, state: State, desired: Desired) -> None:
@@ -169,6 +168,7 @@ class TransparentHugepages:
             warnings.extend(after.persisted.contradictions(_settings(after, desired)))
         if before.lost and before.persisted.text != after.persisted.text:
             warnings.append(before.persisted.forgotten())
+        warnings += [*before.estranged, *released(before.files(), after.files())]
         return Verdict(unmet=unmet, warnings=tuple(warnings), failed=bool(unmet))
 
 

@@ -49,13 +49,21 @@ def test_the_specification_of_a_role_is_that_of_its_modules(role: str) -> None:
         assert {name: each for name, each in shape(found).items() if name in expected} == expected
 
 
-@pytest.mark.parametrize("role", generate.ROLES)
-def test_consent_is_asked_for(role: str) -> None:
-    for name, option in generate.specification(role).items():
-        if name.endswith("_restart_units"):
-            assert option["default"] == []
-        if name.endswith(("_install_packages", "_allow_management_link", "_allow_surplus", "_reload")):
-            assert option["default"] is False
+@pytest.mark.parametrize(
+    ("role", "consents"),
+    [
+        ("hugepages", {"restart_units": [], "allow_surplus": False}),
+        ("kvm", {"restart_units": [], "install_packages": False, "reload": False}),
+        ("bridge_mtu", {"allow_management_link": False}),
+        ("rlimits", {"restart_units": []}),
+        ("harden", {"restart_units": [], "install_packages": False}),
+    ],
+)
+def test_consent_is_asked_for(role: str, consents: dict[str, Any]) -> None:
+    options = generate.specification(role)
+    assert {name: options[f"{role}_{name}"]["default"] for name in consents} == consents
+    consent = re.compile(rf"{role}_(?:allow_\w+|install_\w+|restart_\w+|reload)")
+    assert {name.removeprefix(f"{role}_") for name in options if consent.fullmatch(name)} == set(consents)
 
 
 def test_harden_has_a_variable_for_each_option_of_settings_which_its_task_gives() -> None:

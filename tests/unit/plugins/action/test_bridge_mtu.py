@@ -13,6 +13,7 @@ import pytest
 from ansible.errors import AnsibleConnectionFailure
 
 from ansible_collections.bulwark.node.plugins.action import bridge_mtu
+from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu_options import OLD_MTUS, PIN, STAYS_PINNED
 
 CONSENT: dict[str, Any] = {"bridges": [{"name": "br0", "mtu": 9000}], "allow_management_link": True}
 DOWN = AnsibleConnectionFailure("Connection timed out")
@@ -234,7 +235,7 @@ def test_a_connection_that_loses_large_packets_cancels_nothing(monkeypatch: pyte
     assert "7" not in wire.log
 
 
-PIN = {"what": "the pin of br0", "reason": "it stays pinned: the kernel does not forget it while the bridge lives"}
+PINNED = {"what": PIN.format("br0"), "reason": STAYS_PINNED}
 
 
 def refusal(after: dict[str, Any] | None, **more: Any) -> dict[str, Any]:
@@ -266,10 +267,10 @@ def refusal(after: dict[str, Any] | None, **more: Any) -> dict[str, Any]:
         # A run that confirmed them lost its answer.
         (None, refusal(facts(9000)), True, "Live now: br0 9000, eth0 9000."),
         # The second run put them back by itself.
-        (None, refusal(None, undone=["the old MTUs"]), False, "Live now: br0 1500, eth0 1500."),
+        (None, refusal(None, undone=[OLD_MTUS]), False, "Live now: br0 1500, eth0 1500."),
         (
             None,
-            refusal(None, undone=[], not_undone=[{"what": "the old MTUs", "reason": "no sh"}]),
+            refusal(None, undone=[], not_undone=[{"what": OLD_MTUS, "reason": "no sh"}]),
             True,
             "What is live cannot be seen from here: by now the timer on the machine should have put back br0 1500, eth0 1500. "
             "the old MTUs: no sh.",
@@ -284,7 +285,7 @@ def test_a_second_run_that_fails_says_what_is_live_and_what_the_timer_does(
     result = run(monkeypatch, Wire(first, second), **CONSENT)
     assert (result["failed"], result["changed"]) == (True, changed)
     assert result["msg"].startswith(f"bridge_mtu: confirm: no. Look at it. {said}")
-    assert (PIN in result["not_undone"]) == bool(pinned)
+    assert (PINNED in result["not_undone"]) == bool(pinned)
     assert (result["before"], result["changes"]) == (first["before"], first["changes"])
 
 

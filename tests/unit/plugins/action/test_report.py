@@ -314,6 +314,28 @@ def test_a_check_shows_what_would_change_and_writes_nothing(tmp_path: Path, scre
     assert not (tmp_path / "out").exists()
 
 
+WORSE = {
+    "ansible_facts": {
+        "bulwark": {
+            **OK["ansible_facts"]["bulwark"],
+            "transparent_hugepages": {"enabled": "always", "defrag": "always", "sizes": []},
+        }
+    }
+}
+
+
+@pytest.mark.parametrize("names", [["x", "thp-direct-compaction"], "x, thp-direct-compaction"])
+def test_each_host_bears_what_is_accepted_for_it(names: Any, tmp_path: Path, screen: Screen) -> None:
+    result = run(
+        results={"a": WORSE, "b": WORSE},
+        before={"a": OK, "b": OK},
+        outcomes={"a": SAME, "b": SAME},
+        accept_worse={"a": names, "b": []},
+        dir=str(tmp_path),
+    )
+    assert (result["hosts_worse"], result["hosts_unchanged"]) == (["b"], ["a"])
+
+
 def test_what_remains_after_an_undo_fails_it(tmp_path: Path, screen: Screen) -> None:
     facts = {
         **OK["ansible_facts"]["bulwark"],
@@ -328,6 +350,10 @@ def test_what_remains_after_an_undo_fails_it(tmp_path: Path, screen: Screen) -> 
     ("args", "message"),
     [
         ({"outcomes": {"a": SAME}}, "outcomes: needs before; expected also what node_facts returned before the change"),
+        (
+            {"before": {"a": OK}, "accept_worse": {"a": {"x": 1}}},
+            "accept_worse: 'a' has {'x': 1}; expected a list of controls",
+        ),
         ({"before": {"a": "x"}}, "before: 'a' is no dictionary; expected the registered result of node_facts"),
         (
             {"before": {"a": OK}, "outcomes": {"a": 5}},

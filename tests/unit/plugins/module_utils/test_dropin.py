@@ -422,3 +422,40 @@ def test_a_loser_with_another_value_is_a_warning_in_the_order_of_the_files(tree:
         f"/etc/sysctl.d/10-a.conf sets {KEY} to 1; {NINETY} wins over it at boot",
         f"/etc/sysctl.d/20-b.conf sets {KEY} to 2; {NINETY} wins over it at boot",
     )
+
+
+OURS = "/etc/tmpfiles.d/10-ours.conf"
+OTHERS = "# theirs\nd /run/x 0755\nw /a/c - - - - 5\n"
+
+
+@pytest.mark.parametrize(("dropin", "others"), [(TMPFILES, OTHERS), (SYSCTL, "# theirs\nvm.other = 1\n")])
+def test_lines_that_are_not_ours_stay_where_they_do_not_win(tree: Path, dropin: Dropin, others: str) -> None:
+    key = ATTRIBUTE if dropin is TMPFILES else KEY
+    text = dropin.text({key: "1"}) or ""
+    host = _write(tree, {OURS: text + "\n" + others})
+    persisted = dropin.observe(host, OURS, [key], re.escape(key))
+    assert (persisted.settings, persisted.plan({key: "1"})) == ({key: "1"}, [])
+    (change,) = persisted.plan({key: "2"})
+    lines = change.after.split("\n", 1)[1]
+    assert (
+        lines
+        == {True: f"{dropin.render(key, '2')}\n{others}", False: f"{others}{dropin.render(key, '2')}\n"}[
+            dropin.first_wins
+        ]
+    )
+    assert persisted.predict([change]).settings == {key: "2"}
+    (change,) = persisted.plan({})
+    assert change.after == others
+    assert persisted.predict([change]).plan({}) == []
+
+
+def test_a_file_of_ours_with_nothing_but_comments_goes(tree: Path) -> None:
+    text = (TMPFILES.text({ATTRIBUTE: "1"}) or "").split("\n")[0]
+    persisted = TMPFILES.observe(_write(tree, {OURS: f"{text}\n\n# a note\n"}), OURS, [ATTRIBUTE])
+    assert persisted.plan({}) == [Change("file", OURS, f"{text}\n\n# a note\n", None)]
+
+
+def test_of_another_file_at_our_path_nothing_is_taken(tree: Path) -> None:
+    persisted = TMPFILES.observe(_write(tree, {OURS: f"{W} 1\n"}), OURS, [ATTRIBUTE])
+    assert (persisted.plan({}), persisted.plan({ATTRIBUTE: "1"}), persisted.mine) == ([], [], {})
+    assert persisted.plan({ATTRIBUTE: "2"}) != []

@@ -256,6 +256,14 @@ def test_uptime_is_a_number_or_an_error(tree: Path, text: str | None, seconds: f
             host.uptime()
 
 
+@pytest.mark.parametrize(("text", "expected"), [("6f3c1a52-9b0e\n", "6f3c1a52-9b0e"), (None, "")])
+def test_the_boot_has_an_id_or_an_empty_one(tree: Path, text: str | None, expected: str) -> None:
+    if text is not None:
+        (tree / "proc/sys/kernel/random").mkdir(parents=True)
+        (tree / "proc/sys/kernel/random/boot_id").write_text(text)
+    assert Host(str(tree)).boot_id() == expected
+
+
 # another root
 
 LINKS = {

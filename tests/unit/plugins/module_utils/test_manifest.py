@@ -17,7 +17,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.converge import Chang
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Undos
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError, OwnerError
 from ansible_collections.bulwark.node.plugins.module_utils.host import READ_LIMIT, Host
-from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER, MANIFEST, Manifest
+from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER, MANIFEST, Manifest, released
 
 Faulty = Callable[..., Any]
 FILE, LINK, ATTRIBUTE, OTHER = "/etc/x.d/ours.conf", "/etc/x.d/link", "/sys/attribute", "/sys/other"
@@ -73,6 +73,15 @@ changes = pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys()
 def test_without_a_manifest_there_are_no_entries(manifest: Manifest) -> None:
     assert manifest.entries() == {kind: {} for kind in KINDS}
     assert manifest.entries()["kernel"].get(ATTRIBUTE) is None
+
+
+def test_each_domain_has_its_own_entries(manifest: Manifest, host: Host) -> None:
+    undos, other = Undos(), Manifest(host, "other")
+    manifest.kernel(ATTRIBUTE, "never", undos)
+    other.kernel(OTHER, "7", undos)
+    assert manifest.mine("kernel") == {ATTRIBUTE: {"before": "madvise", "by": "test"}}
+    assert other.mine("kernel") == {OTHER: {"before": "5", "by": "other"}}
+    assert other.mine("files") == {}
 
 
 def test_entries_say_what_was_there_before_and_who_changed_it(tree: Path, manifest: Manifest) -> None:
@@ -216,6 +225,26 @@ def test_a_manifest_that_is_none_is_refused_and_nothing_is_touched(
         change(manifest, undos)
     _undo(undos)
     assert _snapshot(tree) == before
+
+
+@pytest.mark.parametrize(
+    "content", [{"schema": 2}, {"schema": 2, "files": []}, {"schema": 1, "files": {}, "timers": {}}]
+)
+def test_a_newer_releases_manifest_is_left_to_that_release(tree: Path, manifest: Manifest, content: object) -> None:
+    (tree / "var/lib/bulwark").mkdir()
+    (tree / MANIFEST[1:]).write_text(json.dumps(content))
+    with pytest.raises(HostError, match=r"newer release of bulwark\.node: use that one") as caught:
+        manifest.kernel(ATTRIBUTE, "never", Undos())
+    assert "move it away" not in str(caught.value)
+    assert json.loads((tree / MANIFEST[1:]).read_text()) == content
+
+
+def test_a_newer_releases_key_of_an_entry_is_kept(tree: Path, manifest: Manifest) -> None:
+    entry = {"before": "1", "by": "test", "of_tomorrow": "x"}
+    (tree / "var/lib/bulwark").mkdir()
+    (tree / MANIFEST[1:]).write_text(json.dumps({"schema": 1, "kernel": {"/sys/there": entry}}))
+    manifest.kernel(ATTRIBUTE, "never", Undos())
+    assert manifest.entries()["kernel"]["/sys/there"] == entry
 
 
 @pytest.mark.parametrize("code", ["ENOSPC", "EROFS", "EPERM"])
@@ -557,6 +586,23 @@ def test_a_link_to_a_file_of_our_own_is_nothing_that_was_there_before_us(tree: P
     assert manifest.entries()["links"] == {}
 
 
+def test_a_file_of_which_another_owner_is_edited_need_not_begin_as_ours(tree: Path, manifest: Manifest) -> None:
+    manifest.file(FILE, "theirs\n", Undos())
+    manifest.settle(edits=True)
+    assert list(manifest.entries()["files"]) == [FILE]
+    manifest.settle()
+    assert manifest.entries()["files"] == {}
+    assert (tree / FILE[1:]).read_text() == "theirs\n"
+
+
+def test_a_file_that_stays_without_our_lines_is_named() -> None:
+    ours, theirs = f"{HEADER}.\na = 1\nb = 2\n", "b = 2\n"
+    (said,) = released(
+        {"/a": ours, "/b": ours, "/c": ours, "/d": theirs}, {"/a": theirs, "/b": None, "/c": ours, "/d": theirs}
+    )
+    assert said.startswith("/a keeps the lines in it that are not this collection's")
+
+
 def test_what_is_forgotten_comes_back_where_the_run_fails(tree: Path, manifest: Manifest) -> None:
     manifest.kernel(ATTRIBUTE, "never", Undos())
     manifest.kernel(OTHER, "6", Undos())
@@ -582,11 +628,23 @@ def test_an_entry_is_kept_although_the_object_is_as_it_was(tree: Path, manifest:
     assert manifest.entries()["kernel"] == {ATTRIBUTE: entry}
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_on_the_way_back_what_has_no_entry_gets_none(tree: Path, manifest: Manifest, known: bool) -> None:
+    if known:
+        manifest.kernel(ATTRIBUTE, "never", Undos())
+    before, undos = (manifest.entries(), _snapshot(tree)), Undos()
+    manifest.kernel(ATTRIBUTE, "always", undos, record=False)
+    assert list(manifest.entries()["kernel"]) == ([ATTRIBUTE] if known else [])
+    assert _failures(undos) == []
+    assert (manifest.entries(), _snapshot(tree).keys()) == (before[0], before[1].keys())
+    assert manifest.attribute(ATTRIBUTE) == ("never" if known else "madvise")
+
+
 def test_settling_drops_our_entries_of_what_is_as_before_and_no_others(host: Host, manifest: Manifest) -> None:
     manifest.kernel(OTHER, "6", Undos())
     entries: dict[str, dict[str, Any]] = {
-        "files": {"/etc/gone": {"before": None, "by": "test"}, "/sys/other": {"before": None, "by": "test"}},
-        "links": {LINK: {"before": None, "by": "test"}},
+        "files": {path: {"before": None, "by": "test"} for path in ("/etc/gone", "/sys/other", "/sys/mine")},
+        "links": {path: {"before": None, "by": "test"} for path in (LINK, "/sys/link")},
         "folders": {"/gone": {"before": None, "by": "test"}, "/sys": {"before": None, "by": "other"}},
         "mounts": {"/dev/gone": {"before": None, "by": "test"}, "/dev/there": {"before": None, "by": "test"}},
         "kernel": {
@@ -599,12 +657,18 @@ def test_settling_drops_our_entries_of_what_is_as_before_and_no_others(host: Hos
         "limits": {"b 1 2 nofile": {"before": "1:1", "by": "test"}},
     }
     host.replace(MANIFEST, json.dumps({"schema": 1, **entries}).encode())
+    host.replace("/sys/mine", f"{HEADER}.\n".encode())
+    host.symlink("other", "/sys/link")
     mounted = {"/dev/there": "hugetlbfs"}
+    assert manifest.estranged() == (
+        "/sys/other: forgotten, not given back: it was changed by hand and is not ours any more. "
+        "Take out what this collection set in it, or remove it",
+    )
     manifest.settle(mounted.get)
     assert manifest.entries() == {
         "folders": {"/sys": {"before": None, "by": "other"}},
         "mounts": {"/dev/there": {"before": None, "by": "test"}},
-        "files": {"/sys/other": {"before": None, "by": "test"}},
+        "files": {"/sys/mine": {"before": None, "by": "test"}},
         "links": {},
         "kernel": {key: entries["kernel"][key] for key in (OTHER, "/sys/theirs")},
         "devices": {},

@@ -27,7 +27,7 @@ from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conft
     snapshot,
 )
 
-PAM = "/etc/security/limits.d/95-bulwark.conf"
+PAM = "/etc/security/limits.d/95-bulwark-rlimit.conf"
 THP = "/sys/kernel/mm/transparent_hugepage/enabled"
 TMPFILES = "/etc/tmpfiles.d/10-bulwark-transparent-hugepages.conf"
 POOLS = "/etc/tmpfiles.d/10-bulwark-hugepages.conf"
@@ -254,6 +254,13 @@ def test_entries_that_agree_are_not_rivals(machine: Make) -> None:
     host = machine()
     assert not run(host, rlimits=[nofile(1024), nofile(1024)]).errors
     assert not run(host, rlimits=[nofile(1024), nofile(1024, "alice")]).errors
+
+
+def test_a_domain_of_another_name_is_not_taken_for_one_of_ours(machine: Make) -> None:
+    outcome = Outcome([settings.Part("rlimit", "rlimit", {"state": "present"})])
+    settings.settle(outcome, machine, Foresight(machine().root), False)
+    ((_part, error),) = outcome.errors
+    assert "no domain has the name rlimit" in str(error)
 
 
 def test_to_ask_for_nothing_is_refused() -> None:

@@ -38,6 +38,24 @@ LOST = f"its facts can no longer be read: {REFUSED_TO_CONNECT}"
 SKIPPED = {"skipped": True, "changed": False}
 
 
+RUNTIME = node(runtime={"running": True})
+DEAD = node(kubelet={"running": False})
+DEAD["ansible_facts"]["bulwark"]["hugepages"]["kubelet"]["running"] = False
+WELL = {"item": "b.service", "changed": True, "failed": False}
+LOOP = {
+    "failed": True,
+    "failed_task": "Restart",
+    "msg": "One or more items failed",
+    "results": [{"item": "a.service", "failed": True, "msg": "no start"}, WELL],
+}
+FAILED_WHEN = {"failed_when_result": True, "msg": "Unknown error.", "status": {"ActiveState": "failed"}}
+DIED = {
+    "failed": True,
+    "failed_task": "Look",
+    "results": [{"item": "a.service", "failed": True, **FAILED_WHEN}, WELL],
+}
+
+
 def ours(*objects: str) -> dict[str, Any]:
     return node(
         managed={"objects": [{"kind": "files", "object": each, "by": "rlimit"} for each in objects], "reason": None}
@@ -58,8 +76,33 @@ CASES: dict[str, tuple[Any, Any, Any, dict[str, Any], str, str, str | None]] = {
     "fixed": (BAD, DONE, GOOD, {}, "changed", "ok", None),
     "still bad": (BAD, DONE, BAD, {}, "changed", "ok", None),
     "worse": (GOOD, DONE, BAD, {}, "worse", "ok", THP),
-    "worse, accepted": (GOOD, DONE, BAD, {"accepted": [THP]}, "changed", "ok", None),
-    "another accepted": (GOOD, DONE, BAD, {"accepted": ["x"]}, "worse", "ok", THP),
+    "worse, accepted": (GOOD, DONE, BAD, {"accepted": {"a": [THP]}}, "changed", "ok", None),
+    "another accepted": (GOOD, DONE, BAD, {"accepted": {"a": ["x"]}}, "worse", "ok", THP),
+    "accepted of another host": (GOOD, DONE, BAD, {"accepted": {"b": [THP]}}, "worse", "ok", THP),
+    "no kubelet any more": (node(restart=True), DONE, DEAD, {}, "worse", "ok", "facts.kubelet.running"),
+    "no kubelet any more, accepted": (
+        *(GOOD, DONE, DEAD, {"accepted": {"a": ["facts.kubelet.running"]}}, "changed", "ok", None),
+    ),
+    "no runtime any more": (
+        RUNTIME,
+        DONE,
+        node(runtime={"running": False}),
+        {},
+        "worse",
+        "ok",
+        "facts.runtime.running",
+    ),
+    "a runtime that nobody can tell of": (RUNTIME, DONE, GOOD, {}, "changed", "ok", None),
+    "a unit that did not start": (GOOD, {**DONE, **LOOP}, GOOD, {}, "failed", "ok", "Restart: a.service: no start"),
+    "a unit that died": (
+        GOOD,
+        {**DONE, **DIED},
+        GOOD,
+        {},
+        "failed",
+        "ok",
+        "Look: a.service: it is failed after its restart",
+    ),
     "worse by undo": (
         ours(),
         DONE,
@@ -160,7 +203,7 @@ def test_what_is_fixed_and_what_is_worse(before: str, after: str) -> None:
         {"facts": {}, "findings": [{"control": "x", "status": status, "reason": "why"}]} for status in (before, after)
     ]
     entry = {"control": "x", "before": before, "after": after, "reason": "why"}
-    fixed = [entry] if before == "fail" and after in ("pass", "not_applicable") else []
+    fixed = [entry] if before == "fail" and after == "pass" else []
     worse = [entry] if before not in ("fail", "error") and after in ("fail", "error") else []
     assert outcomes.compare(*audits) == (fixed, worse)
 
@@ -182,6 +225,33 @@ def test_what_is_still_needed_is_joined() -> None:
     assert outcome["restart_required"] == [{"unit": "kubelet.service", "reason": "pools"}]
     assert [entry["domain"] for entry in outcome["unmet"]] == ["hugepages", "rlimits[0]"]
     assert outcome["warnings"] == ["w"]
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_what_was_restarted_is_no_longer_needed_and_is_a_disruption(check: bool) -> None:
+    units = ["a.service", "b.service", "c.service", "systemd"]
+    part = {"changed": False, "restart_required": [{"unit": unit, "reason": "why"} for unit in units]}
+    lost = {"item": "b.service", "failed": True, "msg": "no"}
+    skipped = {"item": "c.service", "skipped": True}
+    restarts = {"reload": {"changed": False}, "units": {"results": [{**WELL, "item": "a.service"}, lost, skipped]}}
+    result = {"changed": False, "domains": {"rlimits": [part]}, "restarts": restarts}
+    outcome = came(GOOD, result, GOOD, check=check)["outcome"]
+    assert [entry["unit"] for entry in outcome["restart_required"]] == ["b.service", "c.service"]
+    assert outcome["disruptive"] == [
+        {"target": "a.service", "reason": "it is restarted: why"},
+        {"target": "systemd", "reason": "it reads its files again: why"},
+    ]
+    assert (outcome["changed"], outcome["status"]) == (True, "changed")
+
+
+@pytest.mark.parametrize(
+    "restarts", [None, {}, {"reload": {}, "units": {}}, {"reload": {"skipped": True}, "units": {"results": []}}]
+)
+def test_without_a_restart_all_is_still_needed(restarts: Any) -> None:
+    part = {"changed": False, "restart_required": [{"unit": "systemd", "reason": "why"}]}
+    outcome = came(GOOD, {"changed": False, "domains": {"kvm": part}, "restarts": restarts}, GOOD)["outcome"]
+    assert (outcome["changed"], outcome["disruptive"]) == (False, [])
+    assert outcome["restart_required"] == part["restart_required"]
 
 
 def test_undo_tells_what_was_given_back() -> None:

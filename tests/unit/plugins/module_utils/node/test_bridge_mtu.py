@@ -35,6 +35,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.node import (
     network,
 )
 from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu import BridgeMtu
+from ansible_collections.bulwark.node.plugins.module_utils.node.bridge_mtu_options import OLD_MTUS, PIN, STAYS_PINNED
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node import dumps
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import (
     MANIFEST,
@@ -290,7 +291,7 @@ def reboot(host: FakeKernel, boot: str) -> None:
 
 def test_absent_leaves_an_mtu_that_somebody_set_since_and_says_so(host: FakeKernel, net: FakeLinks) -> None:
     run(host, ALL)
-    entry = {"before": "1500", "by": "bridge_mtu", "after": "9000", "boot": bridge_pins.boot_id(host)}
+    entry = {"before": "1500", "by": "bridge_mtu", "after": "9000", "boot": host.boot_id()}
     assert kept(host, "eth1") == entry
     net.set_mtu("eth1", 4000)
     foretold, real = run(host, state="absent", check=True), run(host, state="absent")
@@ -418,9 +419,9 @@ def undone(
     left = different(before, snapshot(host)) - MADE_BY_US
     assert left == set()
     for item in error.details["not_undone"]:
-        assert item["what"].startswith("the pin of ")
-        assert net[item["what"].removeprefix("the pin of ")].pinned
-        assert "stays pinned" in item["reason"]
+        bridge = item["what"].removeprefix(PIN.format(""))
+        assert item == {"what": PIN.format(bridge), "reason": STAYS_PINNED}
+        assert net[bridge].pinned
 
 
 @pytest.mark.parametrize("given", [RAISE, LOWER, ABSENT], ids=["raise", "lower", "absent"])
@@ -808,7 +809,7 @@ def test_a_failure_after_the_timer_is_cancelled_puts_the_mtus_back_at_once(manag
         run(managed, ALL, allow_management_link=True, confirm=token(first))
     assert managed.commands[-1] == ["/bin/sh", script]
     assert "set_mtu br0 1500" in (managed.read(script) or "")
-    assert "the old MTUs" in caught.value.details["undone"]
+    assert OLD_MTUS in caught.value.details["undone"]
 
 
 def test_what_a_timer_may_put_back_is_not_forgotten_before_it_is_confirmed(managed: FakeKernel, net: FakeLinks) -> None:

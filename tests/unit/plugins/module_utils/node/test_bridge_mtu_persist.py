@@ -46,7 +46,7 @@ from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conft
 
 NETWORKS = "/etc/systemd/network"
 UNITS = "/etc/systemd/system"
-HOOK = "/etc/network/if-up.d/zz-bulwark-mtu"
+HOOK = "/etc/network/if-up.d/zz-bulwark-bridge-mtu"
 MADE_BY_US = {"/var", "/var/lib", "/var/lib/bulwark", NETWORKS}
 IFSTATE = "/run/network/ifstate"
 INTERFACES = "/etc/network/interfaces"
@@ -79,7 +79,7 @@ def own(name: str, folder: str = NETWORKS) -> str:
 
 
 def dropin(name: str) -> str:
-    return f"{NETWORKS}/20-{name}.network.d/90-bulwark-mtu.conf"
+    return f"{NETWORKS}/20-{name}.network.d/90-bulwark-bridge-mtu.conf"
 
 
 def unit(name: str) -> str:
@@ -226,8 +226,8 @@ def test_netplan_and_cloud_init_on_networkd_get_drop_ins_of_the_files_that_they_
     host = make(machine, networkd(**made))
     run(host, goals(9000, BR0, ETH1))
     assert {path for path in ours(host) if path.startswith(NETWORKS)} == {
-        f"{NETWORKS}/10-netplan-br0.network.d/90-bulwark-mtu.conf",
-        f"{NETWORKS}/10-cloud-init-eth1.network.d/90-bulwark-mtu.conf",
+        f"{NETWORKS}/10-netplan-br0.network.d/90-bulwark-bridge-mtu.conf",
+        f"{NETWORKS}/10-cloud-init-eth1.network.d/90-bulwark-bridge-mtu.conf",
     }
 
 
@@ -387,6 +387,18 @@ REFUSED: dict[str, tuple[Files, str]] = {
         "br0, eth1: ifupdown2 has it, which reads other files than we write. Set persist to false, and put the line mtu 9000 "
         "below iface br0 in /etc/network/interfaces; put the line mtu 9000 below iface eth1",
     ),
+    "a port that ifupdown2's bridge alone names": (
+        {"/run/network/ifstatelock": "", INTERFACES: "auto br0\niface br0\n  bridge-ports eth1\n"},
+        "br0, eth1: ifupdown2 has it",
+    ),
+    "ifupdown2's bridge in a file that is sourced": (
+        {
+            "/run/network/ifstatelock": "",
+            INTERFACES: "auto lo\niface lo inet loopback\nsource site.d/*.cfg\n",
+            "/etc/network/site.d/lan.cfg": "auto br0\niface br0\n  bridge-ports eth1\n",
+        },
+        "br0, eth1: ifupdown2 has it",
+    ),
     "nobody": (
         {},
         "bridges[0].mtu: br0, eth1: neither systemd-networkd, NetworkManager nor ifupdown has it, so that it is",
@@ -463,7 +475,11 @@ RIVALS: dict[str, tuple[dict[str, str], str | None, str | None]] = {
         None,
     ),
     "later in /usr": ({f"{own('eth1', '/usr/lib/systemd/network')}.d/z.conf": conf("1400")}, f"{SAYS} and wins", None),
-    "hidden by ours": ({f"{own('eth1', '/run/systemd/network')}.d/90-bulwark-mtu.conf": conf("1400")}, None, None),
+    "hidden by ours": (
+        {f"{own('eth1', '/run/systemd/network')}.d/90-bulwark-bridge-mtu.conf": conf("1400")},
+        None,
+        None,
+    ),
     "reset later": ({f"{own('eth1')}.d/95-a.conf": conf("")}, "wins over", None),
     "garbage": ({own("eth1"): conf("secret")}, None, "to something else; "),
     "of another link": ({own("eth2"): conf("1400")}, None, None),

@@ -646,6 +646,16 @@ def test_a_unit_of_that_name_that_is_not_ours_is_left_alone(machine: Machine) ->
     assert host.read(UNIT) == "[Mount]\n"
 
 
+def test_a_unit_that_was_changed_by_hand_is_named_and_its_link_stays_with_it(machine: Machine) -> None:
+    host = machine(SYSTEMD)
+    run(host, entry("1G", 2))
+    host.replace(UNIT, b"[Mount]\n")
+    (said,) = run(host, state="absent").verdict.warnings
+    assert said.startswith(f"{UNIT}: forgotten, not given back: it was changed by hand")
+    assert (host.read(UNIT), host.link_target(LINK) is None, host.exists(MANIFEST)) == ("[Mount]\n", False, False)
+    assert run(host, state="absent").verdict.warnings == ()
+
+
 # state: absent
 
 
@@ -716,8 +726,20 @@ def test_absent_leaves_pages_alone_that_came_after_a_boot_and_forgets_what_was_b
     host.remove(CHANGED)
     host.set_max_huge_pages(2 * MIB, 64, None)
     host.flush()
-    assert not run(host, state="absent").changed
-    assert not host.exists(MANIFEST)
+    result = run(host, state="absent")
+    assert (result.changed, host.exists(MANIFEST)) == (False, False)
+    (said,) = result.verdict.warnings
+    assert said.startswith(
+        f"{node_pool(0, 2048)}/nr_hugepages: forgotten, not given back: a boot has made the pools anew"
+    )
+
+
+def test_pools_that_our_file_made_anew_at_boot_are_given_back(machine: Machine) -> None:
+    host = machine(SYSTEMD)
+    run(host, entry("2M", 100))
+    host.remove(CHANGED)
+    result = run(host, state="absent")
+    assert (pool_of(result, "2M")["total"], result.verdict.warnings) == (0, ())
 
 
 @pytest.mark.parametrize("lost", [[OURS], [UNIT], [UNIT, LINK], [OURS, UNIT, LINK]], ids="+".join)
@@ -731,6 +753,35 @@ def test_absent_takes_back_mounts_whatever_was_removed_by_hand(machine: Machine,
     assert host.commands[-1] == ["umount", "/dev/hugepages1G"]
     assert different(before, snapshot(host, but=[CHANGED])) <= {"/var", "/var/lib"}
     assert not run(host, state="absent").changed
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("tree", [SYSTEMD, PLAIN])
+def test_absent_without_a_manifest_gives_up_our_pages_for_good(machine: Machine, tree: str, named: bool) -> None:
+    host, pools = machine(tree), [entry("2M")] if named else []
+    run(host, entry("2M", 100, None, 5))
+    host.remove(MANIFEST)
+    predicted = run(host, *pools, state="absent", check=True)
+    result = run(host, *pools, state="absent")
+    assert (result.changes, result.verdict.unmet) == (predicted.changes, ())
+    for found in (result, run(host, state="absent", check=True), run(host, state="absent")):
+        assert (pool_of(found, "2M")["total"], pool_of(found, "2M")["overcommit"]) == (0, 0)
+    assert not host.exists(MANIFEST)
+
+
+def test_absent_that_fails_without_a_manifest_puts_our_pages_back(machine: Machine) -> None:
+    for number in itertools.count(1):
+        host = machine(SYSTEMD)
+        run(host, entry("2M", 100, None, 5))
+        host.remove(MANIFEST)
+        before, done = snapshot(host), len(host.log)
+        host.fault = WriteFault(done + number)
+        error = failure(partial(converge, Hugepages(host), params(state="absent"), check=False))
+        if error is None:
+            break
+        assert error.details["not_undone"] == []
+        assert different(before, snapshot(host)) <= MADE_BY_US, host.log[-1]
+    assert number > 4
 
 
 def test_absent_takes_back_a_size_that_the_kernel_no_longer_offers(machine: Machine) -> None:
@@ -966,3 +1017,25 @@ def test_an_undo_is_checked_without_numa_as_well(machine: Machine) -> None:
     host.room = {(2 * MIB, 0): 2}
     with pytest.raises(HostError, match="had 8 pages and now has 2"):
         Hugepages(host)._restore(before)
+
+
+@pytest.mark.parametrize("undo", ["first_line", "line"])
+def test_a_file_changed_by_hand_is_named_and_not_taken_for_ours(machine: Machine, undo: str) -> None:
+    host = machine(SYSTEMD)
+    before = snapshot(host, but=[CHANGED])
+    run(host, entry("2M", 100))
+    text, line = host.read(OURS) or "", "w! /sys/module/other/parameters/x - - - - 7\nd /run/other 0755\n"
+    theirs = text.split("\n", 1)[1] if undo == "first_line" else line
+    host.replace(OURS, (theirs if undo == "first_line" else text + line).encode())
+    if undo == "line":
+        assert run(host, entry("2M", 90)).changed
+        assert (host.read(OURS) or "").endswith(line)
+    foretold = run(host, state="absent", check=True)
+    done = run(host, state="absent")
+    assert (done.changes, done.after, done.diff) == (foretold.changes, foretold.after, foretold.diff)
+    assert done.verdict == foretold.verdict
+    (said,) = [text for text in done.verdict.warnings if text.startswith(OURS)]
+    assert ("changed by hand" if undo == "first_line" else "keeps the lines") in said
+    assert host.read(OURS) == theirs
+    assert different(before, snapshot(host, but=[CHANGED])) - {OURS} <= {"/var", "/var/lib"}
+    assert not run(host, state="absent").changed

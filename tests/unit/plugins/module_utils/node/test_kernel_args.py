@@ -32,8 +32,10 @@ from ansible_collections.bulwark.node.plugins.module_utils.errors import (
     UnmetError,
 )
 from ansible_collections.bulwark.node.plugins.module_utils.host import Completed
+from ansible_collections.bulwark.node.plugins.module_utils.manifest import is_ours
 from ansible_collections.bulwark.node.plugins.module_utils.node import boot_loader, kernel_args, kernel_cmdline
 from ansible_collections.bulwark.node.plugins.module_utils.node.kernel_args import KernelArgs
+from ansible_collections.bulwark.node.tests.tools import generate
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import (
     MANIFEST,
     FakeKernel,
@@ -49,7 +51,7 @@ from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conft
 GRUB, SYSTEMD_BOOT, GRUBBY = "debian12-grub", "debian13-systemd-boot", "el9-grubby"
 TREES = (GRUB, SYSTEMD_BOOT, GRUBBY)
 DEFAULTS = "/etc/default/grub"
-DROPIN = "/etc/default/grub.d/99-bulwark.cfg"
+DROPIN = "/etc/default/grub.d/99-bulwark-kernel-args.cfg"
 CLOUD = "/etc/default/grub.d/50-cloudimg-settings.cfg"
 GRUB_CFG = "/boot/grub/grub.cfg"
 GRUBENV = "/boot/grub/grubenv"
@@ -1007,6 +1009,18 @@ def test_a_file_of_somebody_else_at_our_path_is_not_touched_or_shown(boot: Boot)
         assert snapshot(host) == before
 
 
+def test_the_files_that_absent_looks_for_are_those_that_are_written(boot: Boot) -> None:
+    written = set()
+    for tree in (GRUB, SYSTEMD_BOOT):
+        host = boot(tree)
+        before = snapshot(host)
+        run(host, "isolcpus=2")
+        written |= {
+            path for path in different(before, snapshot(host)) if host.is_file(path) and is_ours(host.read(path))
+        }
+    assert written == set(boot_loader.RECORDS)
+
+
 def test_a_symlink_at_our_path_is_not_followed_elsewhere(boot: Boot) -> None:
     host = boot(GRUB)
     host._path(DROPIN).symlink_to("/etc/fstab")
@@ -1190,5 +1204,5 @@ def test_whichever_write_fails_the_machine_is_as_before_or_the_rest_is_named(
     assert number > 4
 
 
-def test_the_spec_offers_no_more_than_is_documented() -> None:
-    assert set(kernel_args.ARGUMENT_SPEC) == {"arguments", "memory_reserve", "state"}
+def test_the_spec_offers_what_is_documented() -> None:
+    assert set(kernel_args.ARGUMENT_SPEC) == set(generate.documentation("kernel_args")["options"])

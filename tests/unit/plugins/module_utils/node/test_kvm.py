@@ -29,7 +29,9 @@ from ansible_collections.bulwark.node.plugins.module_utils.errors import (
 from ansible_collections.bulwark.node.plugins.module_utils.host import Completed
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import HEADER
 from ansible_collections.bulwark.node.plugins.module_utils.node import kvm_facts, kvm_guard, kvm_modules, kvm_persist
-from ansible_collections.bulwark.node.plugins.module_utils.node.kvm import KvmDomain
+from ansible_collections.bulwark.node.plugins.module_utils.node.kvm import Kvm
+from ansible_collections.bulwark.node.plugins.module_utils.node.kvm_checks import PROFILES
+from ansible_collections.bulwark.node.plugins.module_utils.node.kvm_options import ARGUMENT_SPEC
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import (
     MANIFEST,
     FakeKernel,
@@ -44,7 +46,7 @@ from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.test_
 
 RELEASE = "5.14.0-427.el9.x86_64"
 DISK = f"/lib/modules/{RELEASE}"
-LOADS = "/etc/modules-load.d/bulwark-kvm.conf"
+LOADS = "/etc/modules-load.d/90-bulwark-kvm.conf"
 OPTIONS = "/etc/modprobe.d/zz-bulwark-kvm.conf"
 RULES = "/etc/udev/rules.d/99-bulwark-kvm.rules"
 NESTED = "/sys/module/kvm_intel/parameters/nested"
@@ -195,7 +197,7 @@ def device(owner: str | None = None, group: str | None = None, mode: str | None 
 
 
 def run(host: Kvmed, check: bool = False, **given: Any) -> Result:
-    return converge(KvmDomain(host), params(**given), check)
+    return converge(Kvm(host), params(**given), check)
 
 
 def seen(host: Kvmed, but: Iterable[str] = ()) -> dict[str, Any]:
@@ -736,11 +738,34 @@ def test_absent_gives_back_only_a_node_that_is_still_as_we_set_it(
     assert host.device == ((0o600, 0, 0) if ours else left)
     told = [text for text in real.verdict.warnings if text.startswith("/dev/kvm")]
     what = "0666 root:people" if changed else "0660 root:kvm"
-    because = f"/dev/kvm stays {what}: it was made anew or changed by another since this module set it"
+    because = (
+        f"/dev/kvm: forgotten, not given back: it is {what}, made anew or changed by another since this module set it"
+    )
     assert told == ([] if ours else [because])
     assert not host.exists(MANIFEST)
     again = run(host, state="absent")
     assert (again.changed, again.verdict.warnings, host.device) == (False, (), (0o600, 0, 0) if ours else left)
+
+
+def test_absent_leaves_what_is_of_others_in_our_files_and_names_it(node: Node) -> None:
+    host = node()
+    run(host, device=device(None, "kvm", "0660"), vhost_net=True)
+    for path in (LOADS, RULES):
+        assert host.read(path) is not None
+    host.put(LOADS, (host.read(LOADS) or "").split("\n", 1)[1])
+    theirs = 'KERNEL=="tun", MODE="0666"\n'
+    host.put(RULES, (host.read(RULES) or "") + theirs)
+    foretold, real = run(host, True, state="absent"), run(host, state="absent")
+    assert (foretold.changes, foretold.verdict) == (real.changes, real.verdict)
+    assert host.read(RULES) == theirs
+    assert host.read(LOADS) is not None
+    (lost,) = [text for text in real.verdict.warnings if text.startswith(LOADS)]
+    assert "forgotten, not given back" in lost
+    assert [text for text in real.verdict.warnings if text.startswith(RULES)] == [
+        f"{RULES} keeps the lines in it that are not this collection's, and is not ours any more"
+    ]
+    assert not host.exists(MANIFEST)
+    assert not run(host, state="absent").changed
 
 
 def test_what_was_before_is_of_this_boot(node: Node) -> None:
@@ -826,6 +851,11 @@ def test_what_runs_without_the_membership_is_listed_until_it_is_started_again(no
 
 
 # require
+
+
+def test_each_profile_can_be_required() -> None:
+    # Its options are read on every node that settings runs on, which the rules of the profiles need not be.
+    assert ARGUMENT_SPEC["require"]["choices"] == list(PROFILES)
 
 
 def test_everything_that_a_use_lacks_is_told_at_once_and_nothing_is_changed(node: Node, answers: FakeKvm) -> None:

@@ -52,7 +52,14 @@ def manager(tree: Path, files: dict[str, str], name: str = "eth0", **links: str)
         ({"/run/network/ifstate": "lo=lo\neth0=eth0"}, "ifupdown"),
         ({"/run/ifstate": "lo=lo\neth0=lan"}, "ifupdown"),
         ({"/run/network/ifstatelock": "", "/etc/network/interfaces": "auto eth0\niface eth0 inet dhcp"}, "ifupdown"),
-        ({"/run/network/ifstatelock": "", "/etc/network/interfaces.d/lan": "  iface\teth0 inet dhcp"}, "ifupdown"),
+        (
+            {
+                "/run/network/ifstatelock": "",
+                "/etc/network/interfaces": "source /etc/network/site.d/*\n",
+                "/etc/network/site.d/lan": "  iface\teth0 inet dhcp",
+            },
+            "ifupdown",
+        ),
         # NetworkManager keeps a file for what it leaves alone, and so does systemd-networkd.
         ({NM: nm("false"), NETWORKD: state("configured")}, "systemd-networkd"),
         ({NM: nm("true"), NETWORKD: state("unmanaged")}, "NetworkManager"),
@@ -72,6 +79,8 @@ def test_the_one_that_has_the_link_is_its_manager(tree: Path, files: dict[str, s
         {NM: "managed = true"},
         {"/run/systemd/netif/links/22": state("configured")},
         {"/run/network/ifstate": "eth00=eth0\n=eth0\neth0="},
+        # What no line sources is not read.
+        {"/run/network/ifstatelock": "", "/etc/network/interfaces.d/lan": "iface eth0 inet dhcp"},
         # What is configured but not up is nobody's.
         {"/etc/network/interfaces": "iface eth0 inet dhcp"},
     ],

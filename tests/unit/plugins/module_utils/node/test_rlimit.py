@@ -44,7 +44,7 @@ from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conft
 
 BOOT = "0b9c6d1e-2f3a-4b5c-8d7e-9f0a1b2c3d4e"
 UNLIMITED = "unlimited"
-PAM = "/etc/security/limits.d/95-bulwark.conf"
+PAM = "/etc/security/limits.d/95-bulwark-rlimit.conf"
 MANAGER = "/etc/systemd/system.conf.d/95-bulwark-rlimit.conf"
 UNIT = "/etc/systemd/system/containerd.service.d/95-bulwark-rlimit.conf"
 SYSCTL = "/etc/sysctl.d/90-bulwark-rlimit.conf"
@@ -1114,3 +1114,68 @@ def test_a_signal_between_any_two_steps_undoes_all(machine: Make) -> None:
             converge(domain, params(**FAULTS["all"]), False)
         assert caught.value.details["not_undone"] == []
         assert different(before, snapshot(host)) <= MADE_BY_US
+
+
+# files changed by hand
+
+
+IN_FILES: dict[str, Any] = {
+    "limits": nofile(4096),
+    "pam": pam("*"),
+    "systemd_manager": True,
+    "systemd_units": ["containerd.service"],
+}
+
+
+def alike(host: FakeSystemd, **given: Any) -> Result:
+    """The run, held to what its check foretold."""
+    foretold = run(host, True, **given)
+    done = run(host, **given)
+    assert (done.changes, done.after, done.diff) == (foretold.changes, foretold.after, foretold.diff)
+    assert done.verdict.warnings == foretold.verdict.warnings
+    return done
+
+
+@pytest.mark.parametrize("path", [PAM, MANAGER, UNIT])
+def test_absent_names_a_file_of_which_our_first_line_has_gone_and_forgets_it(machine: Make, path: str) -> None:
+    host = machine()
+    run(host, **IN_FILES)
+    theirs = (host.read(path) or "").split("\n", 1)[1]
+    host.replace(path, theirs.encode())
+    (said,) = [text for text in alike(host, state="absent").verdict.warnings if text.startswith(path)]
+    assert said.startswith(f"{path}: forgotten, not given back: it was changed by hand")
+    assert host.read(path) == theirs
+    assert not host.exists(MANIFEST)
+    again = alike(host, state="absent")
+    assert (again.changed, again.verdict.warnings) == (False, ())
+
+
+@pytest.mark.parametrize(
+    ("path", "lines", "kept"),
+    [
+        (PAM, "# for bob\nbob - nofile 5\n\n", "# for bob\nbob - nofile 5\n"),
+        (PAM, "@dev hard maxlogins 2\n", "@dev hard maxlogins 2\n"),
+        (PAM, "# a note\n", None),
+        (UNIT, "Nice=5\n[Unit]\n# why\nAfter=x.service\n", "[Service]\nNice=5\n[Unit]\n# why\nAfter=x.service\n"),
+        (UNIT, "[Unit]\nAfter=x.service\n", "[Unit]\nAfter=x.service\n"),
+        (UNIT, "; a note\n", None),
+        (MANAGER, "LogLevel=debug\n", "[Manager]\nLogLevel=debug\n"),
+    ],
+)
+def test_lines_of_others_in_a_file_of_ours_stay_through_every_run(
+    machine: Make, path: str, lines: str, kept: str | None
+) -> None:
+    host = machine()
+    run(host, **IN_FILES)
+    host.replace(path, ((host.read(path) or "") + lines).encode())
+    assert not run(host, **IN_FILES).changed
+    for limits in ({"core": 0}, {"nproc": 4096}):
+        assert alike(host, **{**IN_FILES, "limits": limits}).changed
+        assert kept is None or (host.read(path) or "").startswith(HEADER)
+        assert kept is None or (host.read(path) or "").count(kept) == 1
+    assert not alike(host, **{**IN_FILES, "limits": {"nproc": 4096}}).changed
+    said = [text for text in alike(host, state="absent").verdict.warnings if text.startswith(path)]
+    assert len(said) == (kept is not None)
+    assert host.read(path) == kept
+    assert not host.exists(MANIFEST)
+    assert not alike(host, state="absent").changed

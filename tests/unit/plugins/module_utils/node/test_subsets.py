@@ -50,6 +50,12 @@ def test_an_unknown_subset_is_refused_by_its_place_and_name(item: str) -> None:
     assert caught.value.details["value"] == item
 
 
+def test_a_subset_of_another_name_is_not_taken_for_one_of_ours(machine: Machine) -> None:
+    facts = subsets.gather(machine(WHOLE[0]), ["thp"])
+    assert facts["thp"] is None
+    assert "no subset has the name thp" in facts["errors"][0]["reason"]
+
+
 @pytest.mark.parametrize("tree", WHOLE)
 def test_gathering_all_of_a_tree_has_no_error_and_changes_nothing(machine: Machine, tree: str) -> None:
     host = machine(tree)

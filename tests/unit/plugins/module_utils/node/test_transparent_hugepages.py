@@ -348,3 +348,25 @@ def test_whichever_write_fails_the_machine_is_as_before_or_the_rest_is_named(
         assert on or after or not named, (number, host.log)
         assert left <= set(named), (number, host.log, error.details)
     assert number > 4
+
+
+@pytest.mark.parametrize("undo", ["first_line", "line"])
+def test_a_file_changed_by_hand_is_named_and_not_taken_for_ours(machine: Machine, undo: str) -> None:
+    host = machine(SYSTEMD)
+    before = snapshot(host)
+    run(host, enabled="never")
+    text, line = host.read(OURS) or "", "w! /sys/module/other/parameters/x - - - - 7\nd /run/other 0755\n"
+    theirs = text.split("\n", 1)[1] if undo == "first_line" else line
+    host.replace(OURS, (theirs if undo == "first_line" else text + line).encode())
+    if undo == "line":
+        assert run(host, enabled="always").changed
+        assert (host.read(OURS) or "").endswith(line)
+    foretold = run(host, state="absent", check=True)
+    done = run(host, state="absent")
+    assert (done.changes, done.after, done.diff) == (foretold.changes, foretold.after, foretold.diff)
+    assert done.verdict == foretold.verdict
+    (said,) = [text for text in done.verdict.warnings if text.startswith(OURS)]
+    assert ("changed by hand" if undo == "first_line" else "keeps the lines") in said
+    assert host.read(OURS) == theirs
+    assert different(before, snapshot(host)) - {OURS} <= {"/var", "/var/lib"}
+    assert not run(host, state="absent").changed

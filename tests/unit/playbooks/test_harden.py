@@ -1,0 +1,302 @@
+# Copyright (c) 2026, the bulwark.node authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbooks harden and undo on hosts that are actors: what each module returns is a file, and so each ansible-core is tried.
+
+No module runs, and nothing is reached or changed but files below tmp_path.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# An interpreter that says for each module what the file of its name has, or that of its name and which time it is asked.
+ACTOR = """#!/bin/sh
+here=${0%/*} module=${1##*/AnsiballZ_} module=${module%.py}
+echo "$module" >>"$here/calls"
+said=$here/$module.$(grep -cx "$module" "$here/calls")
+test -e "$said" || said=$here/$module
+cp "$1" "$here/$module.py"
+cat "$said"
+"""
+UNIT = "kubelet.service"
+POOLS = "the pools changed after it started"
+HARDENED: dict[str, Any] = {"harden_kvm": {"tun": True}}
+
+
+def facts(**more: Any) -> dict[str, Any]:
+    """What node_facts returns of a host where nothing of ours is."""
+    managed: dict[str, Any] = {"objects": [], "reason": None}
+    return {"ansible_facts": {"bulwark": {"schema": 1, "errors": [], "managed": managed, **more}}}
+
+
+def thp(enabled: str) -> dict[str, Any]:
+    return facts(transparent_hugepages={"enabled": enabled, "defrag": enabled, "sizes": []})
+
+
+def settings(*units: str, changed: bool = True) -> dict[str, Any]:
+    """What the module settings returns, where these units must be restarted."""
+    needed = [{"unit": unit, "reason": POOLS} for unit in units]
+    part = {"changed": changed, "changes": [], "restart_required": needed, "reboot_required": False, "disruptive": []}
+    return {
+        "changed": changed,
+        "domains": {"kvm": part},
+        "restart_required": needed,
+        "reboot_required": False,
+        "disruptive": [],
+        "unmet": [],
+    }
+
+
+WELL = {"node_facts": facts(), "settings": settings(), "bridge_mtu": {"changed": False, "changes": []}}
+RUNS = {"changed": True, "status": {"ActiveState": "active"}}
+
+
+@dataclass(frozen=True)
+class Run:
+    """An ended ansible-playbook."""
+
+    rc: int
+    said: str
+    hosts: dict[str, Any]
+    """Those of report.json; empty where there is none."""
+
+    @property
+    def statuses(self) -> dict[str, str]:
+        return {name: host["outcome"]["status"] for name, host in self.hosts.items()}
+
+
+class Stage:
+    """Actors, and the way to play to them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._inventory = ""
+
+    def actor(self, name: str, answers: dict[str, Any], **variables: Any) -> None:
+        """A host, in the group all and the group of its name's first letter."""
+        folder = self.folder / "actors" / name
+        folder.mkdir(parents=True)
+        for module, answer in answers.items():
+            (folder / module).write_text(json.dumps(answer))
+        python = folder / "python"
+        python.write_text(ACTOR)
+        python.chmod(0o755)
+        self._inventory += f"{name}\n"
+        given = {"ansible_connection": "local", "ansible_python_interpreter": str(python), **variables}
+        self.variables(f"host_vars/{name}", given)
+
+    def variables(self, path: str, given: dict[str, Any]) -> None:
+        """Write variables of a host or group."""
+        file = self.folder / f"{path}.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(given))
+
+    def calls(self, name: str) -> list[str]:
+        """The modules that this host was asked for, in this order."""
+        file = self.folder / "actors" / name / "calls"
+        return file.read_text().split() if file.exists() else []
+
+    def called(self, name: str, module: str) -> str:
+        """The text that was to be run as this module on this host, which has its options."""
+        return (self.folder / "actors" / name / f"{module}.py").read_text()
+
+    def play(self, playbook: str, *arguments: str, configuration: str = "", **variables: Any) -> Run:
+        (self.folder / "hosts").write_text(self._inventory)
+        (self.folder / "ansible.cfg").write_text(f"[defaults]\n{configuration}\n")
+        done = subprocess.run(
+            [
+                Path(sys.executable).parent / "ansible-playbook",
+                f"bulwark.node.{playbook}",
+                "-i",
+                "hosts",
+                "-e",
+                json.dumps(variables),
+                *arguments,
+            ],
+            cwd=self.folder,
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(self.folder / "home"),
+                "LANG": "C.UTF-8",
+                "COLUMNS": "200",
+                "ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"),
+                "ANSIBLE_HOME": str(self.folder / "home"),
+                "ANSIBLE_NOCOLOR": "1",
+                "ANSIBLE_REMOTE_TMP": str(self.folder / "home" / "remote"),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        print(done.stdout)
+        report = self.folder / "bulwark-report" / "report.json"
+        hosts = json.loads(report.read_text())["hosts"] if report.exists() else {}
+        return Run(done.returncode, " ".join(done.stdout.split()), hosts)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+def harden(stage: Stage, *arguments: str, **variables: Any) -> Run:
+    return stage.play("harden", *arguments, **{"bulwark_target": "all", **HARDENED, **variables})
+
+
+BROKEN = {"failed": True, "msg": f"Unable to restart service {UNIT}: it timed out"}
+DIED = {"changed": False, "status": {"ActiveState": "failed"}}
+
+
+@pytest.mark.parametrize(
+    ("answers", "reason"),
+    [
+        ({"systemd_service": BROKEN}, f"Restart units for harden: {UNIT}: {BROKEN['msg']}"),
+        (
+            {"systemd_service.1": RUNS, "systemd_service": DIED},
+            f"See that restarted units run for harden: {UNIT}: it is failed after its restart",
+        ),
+    ],
+    ids=["not restarted", "died"],
+)
+def test_a_restart_that_fails_is_a_host_that_failed_and_the_report_says_why(
+    stage: Stage, answers: dict[str, Any], reason: str
+) -> None:
+    stage.actor("a", {**WELL, "settings": settings(UNIT), **answers})
+    stage.actor("b", WELL)
+    run = harden(stage, harden_restart_units=[UNIT])
+    assert run.rc == 2
+    assert run.statuses == {"a": "failed", "b": "not_begun"}
+    # ansible-core 2.16 and 2.18 do not say which handler it was.
+    cause = reason.partition(": ")[2]
+    assert run.hosts["a"]["outcome"]["reason"].endswith(f": {cause}")
+    assert f"failed: a ({run.hosts['a']['outcome']['reason']}); not begun: b" in run.said
+    assert stage.calls("a")[-1] == "node_facts"
+    assert stage.calls("b") == []
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_restart_is_done_and_told_and_foretold(stage: Stage, check: bool) -> None:
+    stage.actor(
+        "a", {**WELL, "settings": settings("systemd", UNIT, "other.service", changed=False), "systemd_service": RUNS}
+    )
+    run = harden(stage, *(["--check"] if check else []), harden_restart_units=[UNIT])
+    assert run.rc == 0
+    assert f"disruptive {UNIT} it is restarted: {POOLS}" in run.said
+    assert f"disruptive systemd it reads its files again: {POOLS}" in run.said
+    assert f"restart other.service {POOLS}" in run.said
+    assert f"restart {UNIT}" not in run.said
+    assert stage.calls("a").count("systemd_service") == (2 if check else 3)
+    assert "1 changed" in run.said
+    assert bool(run.hosts) is not check
+    if not check:
+        assert [entry["unit"] for entry in run.hosts["a"]["outcome"]["restart_required"]] == ["other.service"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason", "check"),
+    [
+        ({"harden_profile": "tpyo"}, "value of harden_profile must be one of: kubernetes_node, kvm_host", True),
+        ({"harden_kvm": None}, "argument 'harden_kvm' is of type", False),
+        ({"harden_kvm": {}}, "Nothing is asked for.", False),
+        ({"harden_install_packages": True}, "Install what loads modules of the kernel: ", False),
+    ],
+    ids=["profile", "null", "nothing", "package"],
+)
+def test_a_failure_before_the_settings_is_a_row_and_hides_no_other_host(
+    stage: Stage, variables: dict[str, Any], reason: str, check: bool
+) -> None:
+    stage.actor("a", WELL, **{**HARDENED, **variables})
+    stage.actor("b", WELL, **HARDENED)
+    run = stage.play("harden", *(["--check"] if check else []), bulwark_target="all")
+    assert run.rc == 2
+    assert "1 of 2 hosts are not as they should be; failed: a (" in run.said
+    assert "settings" not in stage.calls("a")
+    if check:
+        assert reason in run.said.partition("are not as they should be")[2]
+        assert "settings" in stage.calls("b")
+    else:
+        assert run.statuses == {"a": "failed", "b": "not_begun"}
+        assert reason in run.hosts["a"]["outcome"]["reason"]
+
+
+@pytest.mark.parametrize("playbook", ["harden", "undo"])
+@pytest.mark.parametrize("variable", ["bulwark_target", "{}_serial"])
+def test_what_the_inventory_says_too_late_is_refused(stage: Stage, playbook: str, variable: str) -> None:
+    name = variable.format(playbook)
+    stage.actor("a", WELL)
+    stage.actor("b", WELL)
+    stage.variables("group_vars/all", {"bulwark_target": "all"} if name == "bulwark_target" else {name: ["50%"]})
+    given = {} if name == "bulwark_target" else {"bulwark_target": "all"}
+    run = stage.play(playbook, **HARDENED, **given)
+    assert run.rc == 2
+    assert f"Nothing was touched. {name} stands in the inventory" in run.said
+    assert stage.calls("a") == stage.calls("b") == []
+
+
+def test_what_the_command_line_says_wins_over_the_inventory(stage: Stage) -> None:
+    stage.actor("a", WELL)
+    stage.actor("b", WELL)
+    stage.variables("group_vars/all", {"bulwark_target": "all", "harden_serial": 1})
+    run = harden(stage, bulwark_target="b", harden_serial="50%")
+    assert (run.rc, run.statuses) == (0, {"b": "changed"})
+
+
+def test_each_host_bears_the_controls_that_are_accepted_for_it(stage: Stage) -> None:
+    control = "thp-direct-compaction"
+    worse = {**WELL, "node_facts.1": thp("madvise"), "node_facts": thp("always")}
+    stage.actor("a", worse, harden_accept_worse=[control])
+    stage.actor("b", worse)
+    run = harden(stage, harden_serial="100%")
+    assert run.rc == 2
+    assert run.statuses == {"a": "changed", "b": "worse"}
+
+
+@pytest.mark.parametrize("playbook", ["harden", "undo"])
+def test_there_is_one_report_and_so_one_folder(stage: Stage, playbook: str) -> None:
+    stage.actor("a", WELL)
+    stage.actor("b", WELL, **{f"{playbook}_report_dir": "elsewhere"})
+    run = stage.play(playbook, bulwark_target="all", **HARDENED)
+    assert run.rc == 2
+    assert (
+        f"{playbook}_report_dir is not the same for all hosts, and there is one report: bulwark-report, elsewhere."
+        in run.said
+    )
+    assert stage.calls("a") == []
+
+
+@pytest.mark.parametrize("playbook", ["harden", "undo"])
+def test_the_strategy_of_the_configuration_does_not_count(stage: Stage, playbook: str) -> None:
+    stage.actor("a", WELL)
+    stage.actor("b", WELL)
+    given = {**HARDENED, f"{playbook}_serial": "100%"}
+    run = stage.play(playbook, configuration="strategy = free", bulwark_target="all", **given)
+    assert run.rc == 0
+    assert run.statuses == {"a": "changed", "b": "changed"}
+    # Once before the change and once after it, not for each host.
+    assert run.said.count(" Report: ") == 2
+
+
+@pytest.mark.parametrize("consent", [False, True])
+def test_undo_takes_bridges_back_though_the_manifest_says_nothing_and_leaves_surplus_with_consent_alone(
+    stage: Stage, consent: bool
+) -> None:
+    lost = facts(managed={"objects": None, "reason": "EACCES"})
+    bridges = {"changed": True, "changes": [{"kind": "file", "target": "/etc/br0", "before": "x", "after": None}]}
+    stage.actor("a", {**WELL, "node_facts.1": lost, "bridge_mtu": bridges})
+    given: dict[str, Any] = {"undo_allow_surplus": True} if consent else {}
+    run = stage.play("undo", bulwark_target="all", **given)
+    assert run.rc == 0
+    assert {domain["name"]: domain["status"] for domain in run.hosts["a"]["outcome"]["domains"]}["bridges"] == "changed"
+    assert re.findall(r"allow_surplus\W+(\w+)", stage.called("a", "settings").lower()) == [str(consent).lower()]
