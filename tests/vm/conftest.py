@@ -63,16 +63,16 @@ def module(vm: Vm) -> Module:
 
 
 @pytest.fixture
-def play(vm: Vm) -> Play:
+def play(vm: Vm, tmp_path: Path) -> Play:
     """Run one playbook of the collection on the machine; it must succeed: ``play("harden", harden_profile="kvm_host")``."""
-    inventory = vm.site.folder / "play.ini"
+    inventory = tmp_path / "play.ini"
     inventory.write_text(f"{vm.inventory(ansible_pipelining='true')}\n")
 
     def run(name: str, **variables: Any) -> str:
         ansible = [str(Path(sys.executable).parent / "ansible-playbook"), f"bulwark.node.{name}", "-i", str(inventory)]
         given = json.dumps({"bulwark_target": vm.name, **variables})
         done = subprocess.run(
-            [*ansible, "-e", given], capture_output=True, text=True, timeout=300, check=False, cwd=vm.site.folder
+            [*ansible, "-e", given], capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
