@@ -8,7 +8,8 @@ Pure. The hosts are not trusted: what is not of the type that docs/schemas.md ha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -81,6 +82,14 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[list[d
     return fixed, worse
 
 
+def _forgotten(warnings: Iterable[str]) -> Iterator[str]:
+    """What went out of the manifest and did not go back, as the domains say it (manifest.forgotten)."""
+    for warning in warnings:
+        names, sentence, _reason = warning.partition(": forgotten, not given back: ")
+        if sentence:
+            yield from re.sub(r"^[a-z_]+(\[[0-9]+\])?: ", "", names).split(", ")
+
+
 def _services(row: Mapping[str, Any]) -> dict[str, bool | None]:
     """Whether the kubelet and the container runtime run, by a host's facts; None where these do not tell."""
     facts = row["facts"] or {}
@@ -117,6 +126,7 @@ def outcome(
     remains = _objects(after) if run.undo and after is not None else None
     accepted = run.accepted.get(host, ())
     restarted = list(_restarted(result))
+    forgotten = set(_forgotten(_texts(result.get("warnings"))))
     needed = _distinct(parts, "restart_required")
     found: dict[str, Any] = {
         "check": run.check,
@@ -137,7 +147,11 @@ def outcome(
         "disruptive": _distinct(parts, "disruptive")
         + [_restart(entry) for entry in needed if entry.get("unit") in restarted],
         "warnings": list(dict.fromkeys(_texts(result.get("warnings")))),
-        "given_back": [entry for entry in _objects(before) or [] if entry not in (remains or [])]
+        "given_back": [
+            entry
+            for entry in _objects(before) or []
+            if entry not in (remains or []) and entry["object"] not in forgotten
+        ]
         if remains is not None
         else [],
         "remains": remains or [],

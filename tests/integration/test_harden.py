@@ -76,10 +76,8 @@ def settings_of(machine: Machine) -> dict[str, Any]:
     """All that undo must give back: each file of /etc with text, mode and owner, and the kernel's settings."""
     found = json.loads(machine.run("python3", "-", stdin=STATE).stdout)
     files = {path: entry for path, entry in found["files"].items() if path.startswith(("/etc", "/var/lib"))}
-    for counter in ("full_scans", "pages_collapsed"):
-        found["transparent_hugepages"].pop(f"/sys/kernel/mm/transparent_hugepage/khugepaged/{counter}", None)
-    # systemd-nspawn names it anew at each boot.
-    found["mounts"] = [mount for mount in found["mounts"] if " /proc/kmsg " not in mount]
+    # What systemd-nspawn mounts over files of /proc it names and numbers anew at each boot.
+    found["mounts"] = [mount for mount in found["mounts"] if " /.#proc-" not in mount and " /proc/kmsg " not in mount]
     return {
         # A file that was edited and given back is newer.
         "files": {path: [*entry[:3], *entry[4:]] if len(entry) == 5 else entry for path, entry in files.items()},

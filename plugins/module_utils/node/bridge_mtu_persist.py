@@ -229,13 +229,14 @@ class Persisted:
         for path, held in entries.items():
             old, text = self.files.get(path), _render(path, held)
             mine = old is None or is_ours(old)
-            if text != old and (mine or text is not None):
-                changes.append(Change("file", path, old, text))
+            steps = [Change("file", path, old, text)] if text != old and (mine or text is not None) else []
             if path.startswith(_UNITS):
                 link, target = _link(path), f"../{path.rpartition('/')[2]}" if held else None
                 before = self.enabled.get(link)
                 if before != target and (mine or target):
-                    changes.append(Change("link", link, before, target))
+                    # A link is ours by what it leads to: it goes first, and comes last.
+                    steps.insert(len(steps) if target else 0, Change("link", link, before, target))
+            changes += steps
         return changes
 
 

@@ -254,6 +254,14 @@ def test_without_a_restart_all_is_still_needed(restarts: Any) -> None:
     assert outcome["restart_required"] == part["restart_required"]
 
 
+@pytest.mark.parametrize("prefix", ["", "transparent_hugepages: ", "rlimits[10]: "])
+def test_what_was_forgotten_was_not_given_back(prefix: str) -> None:
+    warnings = [f"{prefix}/etc/x, /etc/z: forgotten, not given back: it was changed by hand", "/etc/y: something else"]
+    before = ours("/etc/x", "/etc/y", "/etc/z")
+    outcome = came(before, {**DONE, "warnings": warnings}, ours(), undo=True)["outcome"]
+    assert [entry["object"] for entry in outcome["given_back"]] == ["/etc/y"]
+
+
 def test_undo_tells_what_was_given_back() -> None:
     outcome = came(ours("/etc/x", "/etc/y"), DONE, ours("/etc/y"), undo=True)["outcome"]
     assert [entry["object"] for entry in outcome["given_back"]] == ["/etc/x"]

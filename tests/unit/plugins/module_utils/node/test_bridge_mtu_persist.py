@@ -653,6 +653,12 @@ def test_without_its_manifest_our_files_are_nothing_to_go_back_to(machine: Machi
         left = different(untouched, snapshot(host)) - MADE_BY_US - {MANIFEST}
         # Nobody knows any more who made them.
         assert all(path.endswith(".network.d") and not host.names(path) for path in left)
+        host.remove(MANIFEST)
+        run(host, goals(9000, BR0, ETH1))
+        host.remove(MANIFEST)
+        run(host, remove=["br0", "eth1"])
+        # Nor is anything that was ours taken for what was there before.
+        assert host.read(MANIFEST) is None
 
 
 @pytest.mark.parametrize("files", [ALL_NETWORKD, ALL_IFUPDOWN], ids=["networkd", "ifupdown"])
