@@ -76,8 +76,8 @@ def settings_of(machine: Machine) -> dict[str, Any]:
     """All that undo must give back: each file of /etc with text, mode and owner, and the kernel's settings."""
     found = json.loads(machine.run("python3", "-", stdin=STATE).stdout)
     files = {path: entry for path, entry in found["files"].items() if path.startswith(("/etc", "/var/lib"))}
-    # What systemd-nspawn mounts over files of /proc it names and numbers anew at each boot.
-    found["mounts"] = [mount for mount in found["mounts"] if " /.#proc-" not in mount and " /proc/kmsg " not in mount]
+    # A boot numbers them anew: what counts is what is mounted where.
+    found["mounts"] = sorted(f"{row.split()[2]} {row.partition(' - ')[2].split()[0]}" for row in found["mounts"])
     return {
         # A file that was edited and given back is newer.
         "files": {path: [*entry[:3], *entry[4:]] if len(entry) == 5 else entry for path, entry in files.items()},
