@@ -59,16 +59,16 @@ audit: $(READY) ## audit this machine, trying it out (PROBE=passive: only lookin
 check: lint unit ## what to run before each commit: lint and unit tests
 
 .PHONY: test
-test: packages check sanity $(if $(filter 1,$(REQUIRE_ALL)),machines gates,integration) ## everything: check, sanity and integration; with REQUIRE_ALL=1 also test-vm and the gates
+test: packages check sanity $(if $(filter 1,$(REQUIRE_ALL)),integration-and-more,integration) ## everything: check, sanity and integration; with REQUIRE_ALL=1 also test-vm and the gates
 
-# Both wait most of the time, for boots and timers. What one prints is shown when the other is done.
-.PHONY: machines
-machines: $(READY)
+# Tests on machines wait most of the time, for boots and timers; the gates compute meanwhile. What runs beside is shown when it is done.
+.PHONY: integration-and-more
+integration-and-more: $(READY)
 	@mkdir -p .cache; status=0; \
-	$(MAKE) test-vm >.cache/test-vm.log 2>&1 & vm=$$!; \
+	$(MAKE) --keep-going test-vm gates >.cache/beside.log 2>&1 & beside=$$!; \
 	$(MAKE) integration || status=$$?; \
-	wait $$vm || status=$$?; \
-	cat .cache/test-vm.log; exit $$status
+	wait $$beside || status=$$?; \
+	cat .cache/beside.log; exit $$status
 
 # mypy looks for no sources in the environment, hence the link; antsibull-docs logs to the home.
 .PHONY: lint
