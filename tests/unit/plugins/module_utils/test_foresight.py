@@ -30,13 +30,26 @@ class Domain:
 
     name = "sample"
 
-    def desired(self, params: Params) -> None: ...
-    def observe(self, desired: None) -> State: ...  # type: ignore[empty-body]
-    def check(self, state: State, desired: None) -> None: ...
-    def plan(self, state: State, desired: None) -> list[Change]: ...  # type: ignore[empty-body]
-    def apply(self, change: Change, desired: None, undos: Undos) -> None: ...
-    def judge(self, before: State, after: State, left: Any, desired: None) -> Verdict: ...  # type: ignore[empty-body]
-    def settle(self, desired: None) -> None: ...
+    def desired(self, params: Params) -> None:
+        raise NotImplementedError
+
+    def observe(self, desired: None) -> State:
+        raise NotImplementedError
+
+    def check(self, state: State, desired: None) -> None:
+        raise NotImplementedError
+
+    def plan(self, state: State, desired: None) -> list[Change]:
+        raise NotImplementedError
+
+    def apply(self, change: Change, desired: None, undos: Undos) -> None:
+        raise NotImplementedError
+
+    def judge(self, before: State, after: State, left: Any, desired: None) -> Verdict:
+        raise NotImplementedError
+
+    def settle(self, desired: None) -> None:
+        raise NotImplementedError
 
     def predict(self, state: State, changes: Any) -> State:
         return State(
