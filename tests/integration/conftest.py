@@ -157,6 +157,7 @@ def kernel(alone: None) -> Iterator[None]:
     for kept in {*map(str, volatile()), *(path for path in files if path.startswith("/run/"))}:
         if kept in files:
             Path(kept).write_bytes(files[kept][3])
+            Path(kept).chmod(files[kept][0] & 0o7777)
         else:
             Path(kept).unlink(missing_ok=True)
     now = files_of_ours()

@@ -134,11 +134,7 @@ def _namespaces(host: Host) -> Iterator[_Namespace]:
 
 
 def _enter(descriptor: int) -> None:
-    """setns(2), of the calling thread alone. Raises OSError."""
-    setns = getattr(os, "setns", None)
-    if setns:
-        setns(descriptor, _CLONE_NEWNET)
-        return
+    """setns(2), of the calling thread alone, which Python has from 3.12 on. Raises OSError."""
     import ctypes
 
     if ctypes.CDLL(None, use_errno=True).setns(descriptor, _CLONE_NEWNET) != 0:
