@@ -28,7 +28,7 @@ _MAX_ROWS = 24
 _MAX_SQUARES = 64
 _LOWEST_LIMIT = 64
 _EXPECTED: dict[type[Any], str] = {
-    Mapping: "a dictionary",
+    dict: "a dictionary",
     list: "a list",
     str: "a string",
     int: "a whole number from 0 to 2^64 - 1",
@@ -116,9 +116,7 @@ def _text(parent: Mapping[str, Any] | None, key: str, where: str) -> str | None:
 
 
 def _map(parent: Mapping[str, Any] | None, key: str, where: str) -> Mapping[str, Any] | None:
-    # Mapping is abstract, which mypy takes for no type to ask for.
-    kind: type[Mapping[str, Any]] = Mapping
-    return _get(parent, key, kind, where)
+    return _get(parent, key, dict, where)
 
 
 def _rows(parent: Mapping[str, Any] | None, key: str, where: str) -> list[tuple[str, Mapping[str, Any]]]:
@@ -127,8 +125,7 @@ def _rows(parent: Mapping[str, Any] | None, key: str, where: str) -> list[tuple[
 
 
 def _dicts(rows: Sequence[Any], where: str) -> list[tuple[str, Mapping[str, Any]]]:
-    kind: type[Mapping[str, Any]] = Mapping
-    return [(f"{where}[{i}]", _typed(row, kind, f"{where}[{i}]")) for i, row in enumerate(rows)]
+    return [(f"{where}[{i}]", _typed(row, dict, f"{where}[{i}]")) for i, row in enumerate(rows)]
 
 
 def _texts(parent: Mapping[str, Any] | None, key: str, where: str) -> list[str] | None:
@@ -151,8 +148,7 @@ def _subset(facts: Mapping[str, Any], name: str, kind: type[T]) -> T:
 
 
 def _dict(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    kind: type[Mapping[str, Any]] = Mapping
-    return _subset(facts, name, kind)
+    return _subset(facts, name, dict)
 
 
 def _other(facts: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
@@ -243,7 +239,9 @@ def _memory(facts: Mapping[str, Any]) -> Any:
     mem = _map(free, "mem", "memory.free")
     swap = _map(free, "swap", "memory.free")
     kubelet = _map(subset, "kubelet", "memory")
-    total = _int(mem, "total", "memory.free.mem") or _int(_map(subset, "meminfo", "memory"), "MemTotal", "memory.meminfo")
+    total = _int(mem, "total", "memory.free.mem") or _int(
+        _map(subset, "meminfo", "memory"), "MemTotal", "memory.meminfo"
+    )
     names = ("used", "free", "shared", "buff_cache", "available")
     said = {name: _int(mem, name, "memory.free.mem") for name in names}
     sees = {
@@ -570,16 +568,18 @@ def _pools_by_boot(facts: Mapping[str, Any], states: Mapping[str, list[str] | No
     }
     rows = []
     for number, (at, pool) in pools.items():
+        if number is None:
+            continue
         now = _less(_int(pool, "total", at), _int(pool, "surplus", at))
-        later = parsed["next_boot"].get(number)
+        at_boot, later = asked.get(number), parsed["next_boot"].get(number)
         row = {
             "size": _text(pool, "size", at) or "unknown",
             "configured": parsed["configured"].get(number),
-            "asked": asked.get(number),
+            "asked": at_boot,
             "now": now,
             "next_boot": later,
         }
-        texts = {text.partition(" (")[0] for text in (row["asked"], later) if text is not None}
+        texts = {text.partition(" (")[0] for text in (at_boot, later) if text is not None}
         if texts or now:
             known = now is not None and states["next_boot"] is not None
             rows.append({**row, "differs": known and (bool(texts - {str(now)}) or later is None)})

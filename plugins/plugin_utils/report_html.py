@@ -39,12 +39,12 @@ _MAX_ROWS = 12
 _MAX_COLUMNS = 8
 _MAX_CHANGES = 200
 # In the map a verdict is a letter as well as a colour; a failure has that of its severity.
-_LETTERS = {"error": "!", "unknown": "?", "waived": "W", "not_applicable": "–", "pass": "✓"}
+_LETTERS = {"error": "!", "unknown": "?", "waived": "W", "not_applicable": "-", "pass": "✓"}
 _QUIET = ("pass", "not_applicable")
 # Of every inventory, and so no group to choose by.
 _GROUPS_OF_ALL = ("all", "ungrouped")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
-_ORDER = {severity: rank for rank, severity in enumerate(SEVERITIES)}
+_ORDER: dict[str, int] = {severity: rank for rank, severity in enumerate(SEVERITIES)}
 
 
 @dataclass
@@ -425,9 +425,7 @@ def _run(hosts: Iterable[Mapping[str, Any]], summary: Mapping[str, Any]) -> dict
         "outcomes": [(status, count) for status, count in summary["outcomes"].items() if count],
         "reboots": sum(bool(host["outcome"]["reboot_required"]) for host in done),
         "restarts": sum(bool(host["outcome"]["restarts"]) for host in done),
-        **{
-            key: [_step(host, entry) for host in done for entry in host["outcome"][key]] for key in ("worse", "fixed")
-        },
+        **{key: [_step(host, entry) for host in done for entry in host["outcome"][key]] for key in ("worse", "fixed")},
     }
 
 

@@ -43,7 +43,8 @@ _CONTROLS: tuple[tuple[str, str, str, str, str, str, str | None], ...] = (
         "2.0 GiB of swap is on",
         "A kubelet with failSwapOn does not start again while swap is on: the node goes with the next reboot.",
         "Turn swap off, and take it out of /etc/fstab.",
-        "- name: Turn swap off\n  ansible.builtin.command: swapoff --all\n- name: Keep it off\n  ansible.posix.mount:\n    path: none\n    src: /dev/vda3\n    fstype: swap\n    state: absent\n",
+        "- name: Turn swap off\n  ansible.builtin.command: swapoff --all\n"
+        "- name: Keep it off\n  ansible.posix.mount:\n    path: none\n    src: /dev/vda3\n    fstype: swap\n    state: absent\n",
     ),
     (
         "hugepages-kubelet-restart",
@@ -154,14 +155,53 @@ _CONTROLS: tuple[tuple[str, str, str, str, str, str, str | None], ...] = (
         None,
     ),
 )
-_MORE = (
-    "cgroup-driver cgroup-v2 cgroup-delegation pids-room oom-kills-pods psi-on runtime-cgroup-driver runtime-socket runtime-hugetlb"
-    " kubelet-config-current kubelet-reserved kubelet-eviction kubelet-pod-pids kubelet-max-pods cpu-manager-state memory-available"
-    " time-synchronized time-offset ip-forward bridge-netfilter rp-filter neighbour-table port-range conntrack-insert aio-max"
-    " max-map-count panic-on-oops panic-reboots overcommit rt-runtime user-namespaces keyring-room nr-open file-max threads-max"
-    " kvm-nested kvm-vhost-net iommu-groups sriov-functions-made fleet-microcode fleet-cpu-model fleet-cgroup-driver hugepages-boot-args"
-    " hugepages-cgroup-ready link-manager"
-).split()
+_MORE = [
+    "cgroup-driver",
+    "cgroup-v2",
+    "cgroup-delegation",
+    "pids-room",
+    "oom-kills-pods",
+    "psi-on",
+    "runtime-cgroup-driver",
+    "runtime-socket",
+    "runtime-hugetlb",
+    "kubelet-config-current",
+    "kubelet-reserved",
+    "kubelet-eviction",
+    "kubelet-pod-pids",
+    "kubelet-max-pods",
+    "cpu-manager-state",
+    "memory-available",
+    "time-synchronized",
+    "time-offset",
+    "ip-forward",
+    "bridge-netfilter",
+    "rp-filter",
+    "neighbour-table",
+    "port-range",
+    "conntrack-insert",
+    "aio-max",
+    "max-map-count",
+    "panic-on-oops",
+    "panic-reboots",
+    "overcommit",
+    "rt-runtime",
+    "user-namespaces",
+    "keyring-room",
+    "nr-open",
+    "file-max",
+    "threads-max",
+    "kvm-nested",
+    "kvm-vhost-net",
+    "iommu-groups",
+    "sriov-functions-made",
+    "fleet-microcode",
+    "fleet-cpu-model",
+    "fleet-cgroup-driver",
+    "hugepages-boot-args",
+    "hugepages-cgroup-ready",
+    "link-manager",
+]
 _POOLS = (("web", 2), ("db", 3), ("batch", 4), ("kvm", 6), ("control", 1))
 
 
@@ -172,7 +212,13 @@ def fleet(number: int, seed: int = 7) -> dict[str, Any]:
     for index in range(number):
         pool, worse = _POOLS[index % len(_POOLS)]
         hosts[f"{pool}-{index // len(_POOLS) + 1:02}.dc{1 + index % 2}.example"] = host(index, pool, worse, chance)
-    return {"schema": 1, "generated": "2026-11-21T02:05:00Z", "compared": None, "hosts": hosts, "summary": summed(hosts)}
+    return {
+        "schema": 1,
+        "generated": "2026-11-21T02:05:00Z",
+        "compared": None,
+        "hosts": hosts,
+        "summary": summed(hosts),
+    }
 
 
 def host(index: int, pool: str, worse: int, chance: random.Random) -> dict[str, Any]:
@@ -213,7 +259,7 @@ def _facts(index: int, chance: random.Random) -> dict[str, Any]:
 
 def _numa(facts: dict[str, Any], nodes: int, chance: random.Random) -> None:
     """Pools of 1G and 2M pages over so many nodes, and a network card with virtual functions on each."""
-    pools = []
+    pools: list[dict[str, Any]] = []
     for name, page, most in (("1G", _GIB, 8), ("2M", 2 << 20, 2048)):
         rows = []
         for number in range(nodes):
@@ -226,7 +272,9 @@ def _numa(facts: dict[str, Any], nodes: int, chance: random.Random) -> None:
     asked = pools[0]["total"]
     facts["hugepages"].update(pools=pools, pool_bytes=sum(pool["total"] * pool["size_bytes"] for pool in pools))
     facts["hugepages"]["boot_args"] = [{"size": "1G", "size_bytes": _GIB, "count": asked, "nodes": None}]
-    running = [f"hugepages={asked}" if token.startswith("hugepages=") else token for token in facts["kernel_args"]["next_boot"]]
+    running = [
+        f"hugepages={asked}" if token.startswith("hugepages=") else token for token in facts["kernel_args"]["next_boot"]
+    ]
     facts["kernel_args"]["running"] = ["BOOT_IMAGE=/boot/vmlinuz-6.1.0-28-amd64", *running]
     if chance.random() < 0.4:
         facts["kernel_args"]["configured"].append("isolcpus=2-7")
@@ -286,7 +334,9 @@ def _findings(facts: Mapping[str, Any], worse: int, chance: random.Random) -> It
     for position, name in enumerate(_MORE):
         status = "not_applicable" if (position + worse) % 7 == 0 else "pass"
         title = f"{name.replace('-', ' ').capitalize()} is as it should be"
-        yield _finding(name, SEVERITIES[1 + position % 4], title, status, "for nodes with a kubelet", ("", "", None), facts)
+        yield _finding(
+            name, SEVERITIES[1 + position % 4], title, status, "for nodes with a kubelet", ("", "", None), facts
+        )
 
 
 def _finding(
@@ -320,7 +370,9 @@ def _finding(
             "https://docs.kernel.org/admin-guide/mm/hugetlbpage.html",
         ],
         "source": "bulwark.node/kubernetes_node",
-        "waiver": {"reason": "the machine is replaced in spring", "expires": "2027-03-31"} if status == "waived" else None,
+        "waiver": {"reason": "the machine is replaced in spring", "expires": "2027-03-31"}
+        if status == "waived"
+        else None,
     }
 
 
@@ -362,7 +414,17 @@ def changed(report: Mapping[str, Any]) -> dict[str, Any]:
         outcome["status"] = outcomes.STATUSES[index % len(outcomes.STATUSES)]
         outcome["reboot_required"] = index % 3 == 0
         if outcome["status"] in ("unchanged", "not_begun"):
-            empty = ("domains", "fixed", "worse", "unmet", "not_undone", "restart_required", "disruptive", "warnings", "remains")
+            empty = (
+                "domains",
+                "fixed",
+                "worse",
+                "unmet",
+                "not_undone",
+                "restart_required",
+                "disruptive",
+                "warnings",
+                "remains",
+            )
             outcome.update(reason=None, changed=False, **{key: [] for key in empty})
         hosts[name] = {**row, "outcome": outcome}
     found = [row["outcome"] for row in hosts.values()]

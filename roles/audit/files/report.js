@@ -115,7 +115,7 @@
   };
 
   const restore = () => {
-    const text = decodeURI(location.hash.slice(1));
+    const text = location.hash.slice(1);
     if (text === "" || !text.includes("=")) { show(text); return; }
     const parts = new URLSearchParams(location.hash.slice(1));
     search.value = parts.get("q") || "";
