@@ -66,6 +66,7 @@ def test_the_facts_of_a_captured_dump(monkeypatch: pytest.MonkeyPatch, tree: Pat
         "master": None,
         "lower": None,
         "driver": None,
+        "rp_filter": None,
         "manager": None,
     }
     plain |= {"reason": UNMANAGED}
@@ -252,3 +253,21 @@ def test_an_mtu_is_set_by_index_and_a_refusal_names_the_link(monkeypatch: pytest
     assert str(caught.value) == "eth0: cannot get an MTU of 67: mtu less than device minimum (EINVAL)"
     assert caught.value.code == "EINVAL"
     assert (links.read_mtu(host, 7), links.read_mtu(host, 8)) == (9000, None)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"all": "0", "eth0": "1"}, 1),
+        ({"all": "2", "eth0": "1"}, 2),
+        ({"all": "0", "eth0": "0"}, 0),
+        ({"eth0": "1"}, None),
+        ({"all": "1"}, None),
+    ],
+)
+def test_of_rp_filter_the_larger_one_counts(
+    monkeypatch: pytest.MonkeyPatch, tree: Path, files: dict[str, str], expected: int | None
+) -> None:
+    answer(monkeypatch, {GETLINK: link(2, b"eth0") + DONE})
+    host = machine(tree, {f"/proc/sys/net/ipv4/conf/{name}/rp_filter": text for name, text in files.items()})
+    assert [each["rp_filter"] for each in links.facts(host)] == [expected]
