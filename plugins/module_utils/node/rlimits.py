@@ -106,6 +106,7 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
         "qemu": _qemu(host),
         "pam": pam,
         "above_nr_open": None if ceilings["nr_open"] is None else list(_above(ceilings["nr_open"], pam["entries"])),
+        "above_nr_open_reason": "fs.nr_open cannot be read" if ceilings["nr_open"] is None else None,
     }
 
 
