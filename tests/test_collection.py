@@ -49,7 +49,7 @@ def test_the_readme_links_to_nothing_that_is_missing() -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-@pytest.mark.parametrize("folder", ["module_utils", "plugin_utils", "action", "doc_fragments"])
+@pytest.mark.parametrize("folder", ["module_utils", "plugin_utils", "action", "filter", "doc_fragments"])
 def test_the_map_of_the_architecture_has_every_file_of_the_plugins_and_no_other(folder: str) -> None:
     shown = re.search(
         rf"^  {folder}/(.*\n(?:(?:   .*)?\n)*)", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -14,8 +15,12 @@ from ansible import constants as C  # noqa: N812
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes, report
+from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes, report, report_junit
+from ansible_collections.bulwark.node.plugins.plugin_utils.assess import Subject, subject
+from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import AUTO, BaselineError, load
+from ansible_collections.bulwark.node.plugins.plugin_utils.findings import SEVERITIES
 from ansible_collections.bulwark.node.plugins.plugin_utils.outcomes import Run
+from ansible_collections.bulwark.node.plugins.plugin_utils.plain import PlainError, plain
 from ansible_collections.bulwark.node.plugins.plugin_utils.report_table import Tone, escape, table
 
 __all__ = ["ActionModule"]
@@ -28,9 +33,13 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "ended": {"type": "bool", "default": True},
     "accept_worse": {"type": "dict", "default": {}},
     "undo": {"type": "bool", "default": False},
+    "hosts": {"type": "dict", "default": {}},
+    "compare": {"type": "path"},
+    "fail_on": {"type": "str", "choices": ["never", *SEVERITIES], "default": "never"},
 }
 
-_FILE = "report.json"
+_HOST = {"groups", "pool", "baselines", "params", "waivers"}
+_FILES: dict[str, Callable[[Mapping[str, Any]], str]] = {"junit.xml": report_junit.dumps, "report.json": report.dumps}
 # Of a fleet's unreachable hosts the message names some; the result lists them all.
 _MAX_NAMED = 10
 _MAX_REASON = 300
@@ -54,33 +63,34 @@ class ActionModule(ActionBase):
         args = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)[1]
         try:
             results = _results(args["results"])
-            path = os.path.join(_folder(args["dir"]), _FILE)
+            folder = _folder(args["dir"])
             run = _run(args, self._task.check_mode)
-            made = report.build(results, datetime.now(timezone.utc), run)
+            older = _older(args["compare"])
+            made = report.build(results, datetime.now(timezone.utc), run, _subjects(args["hosts"], results))
+            if older is not None:
+                made["compared"] = report.compared(made, older, args["compare"])
             # While hosts are being changed, the file alone is kept true.
             if run is None or run.ended:
                 batch = (task_vars or {}).get("ansible_play_batch") if run else None
                 for line in table(_shown(made, batch), _width()):
                     display.display(line.text, color=_colour(line.tone))
             if not self._task.check_mode:
-                _write(path, report.dumps(made))
-        except _ReportError as exc:
+                _write(folder, made)
+        except (_ReportError, BaselineError, report.ReportError) as exc:
             # Not AnsibleActionFail: core 2.16 announces an exception on top of the message.
             return {**result, "failed": True, "msg": f"report: {exc}"}
 
+        # The time of the report is part of it, so that no two are the same.
+        result.update(changed=True, path=os.path.join(folder, "report.json"), summary=made["summary"])
         if run is not None:
-            return {**result, "changed": True, "path": path, "summary": made["summary"], **_verdict(made, run)}
+            return {**result, **_verdict(made, run)}
         unreachable, failed = report.hosts_of(made, "unreachable"), report.hosts_of(made, "failed")
+        failing = report.failing(made, args["fail_on"]) if args["fail_on"] != "never" else {}
         result.update(
-            # The time of the report is part of it, so that no two are the same.
-            changed=True,
-            path=path,
-            summary=made["summary"],
-            hosts_unreachable=unreachable,
-            hosts_failed=failed,
+            hosts_unreachable=unreachable, hosts_failed=failed, hosts_failing=sorted(failing), compared=made["compared"]
         )
-        if unreachable or failed:
-            result.update(failed=True, msg=_message(len(results), unreachable, failed))
+        if unreachable or failed or failing:
+            result.update(failed=True, msg=_message(len(results), unreachable, failed, failing, args["fail_on"]))
         return result
 
 
@@ -164,14 +174,60 @@ def _folder(value: str) -> str:
     return folder
 
 
-def _write(path: str, text: str) -> None:
-    try:
-        report.write(path, text)
-    except OSError as exc:
-        raise _ReportError(
-            f"dir: cannot write {path}: {exc.strerror}; expected a folder that the user who runs ansible may write to, or may make"
-        ) from exc
+def _write(folder: str, made: Mapping[str, Any]) -> None:
+    # The data last: who finds it new finds the others new as well.
+    for name, text in _FILES.items():
+        path = os.path.join(folder, name)
+        try:
+            report.write(path, text(made))
+        except OSError as exc:
+            raise _ReportError(
+                f"dir: cannot write {path}: {exc.strerror}; expected a folder that the user who runs ansible may write to, or may make"
+            ) from exc
     display.display(f"Report: {escape(path)}")
+
+
+def _older(path: str | None) -> Any:
+    """An older report; None where none was asked for."""
+    if path is None:
+        return None
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return json.load(stream)
+    except OSError as exc:
+        raise _ReportError(f"compare: cannot read {path}: {exc.strerror}; expected an older report.json") from exc
+    except (ValueError, RecursionError) as exc:
+        raise _ReportError(f"compare: {path} is no JSON; expected an older report.json") from exc
+
+
+def _subjects(given: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Subject]:
+    """Who is judged by what, for each host of the results."""
+    try:
+        told = plain(dict(given))
+    except PlainError as exc:
+        raise _ReportError(f"hosts: {exc}") from exc
+    found = {}
+    for name in results:
+        about = told.get(name) or {}
+        if not isinstance(about, dict) or set(about) - _HOST:
+            raise _ReportError(f"hosts: {escape(name)!r} has {about!r}; expected some of {', '.join(sorted(_HOST))}")
+        baselines = about.get("baselines") or [AUTO]
+        if not isinstance(baselines, list) or not all(isinstance(each, str) for each in baselines):
+            raise _ReportError(
+                f"hosts: {escape(name)!r}: baselines: is {baselines!r}; expected a list of names and paths"
+            )
+        try:
+            found[name] = subject(
+                name,
+                load(tuple(baselines), os.getcwd()),
+                about.get("groups") or (),
+                about.get("pool"),
+                about.get("params"),
+                about.get("waivers") or (),
+            )
+        except BaselineError as exc:
+            raise _ReportError(f"{escape(name)}: {exc}") from exc
+    return found
 
 
 def _width() -> int:
@@ -195,12 +251,19 @@ def _colour(tone: Tone) -> str | None:
     return colours.get(tone)
 
 
-def _message(total: int, unreachable: list[str], failed: list[str]) -> str:
-    parts = []
-    for what, hosts in (("unreachable", unreachable), ("no facts from", failed)):
-        if hosts:
-            parts.append(f"{what}: {_named(hosts)}")
-    return f"{len(unreachable) + len(failed)} of {total} hosts could not be audited; {'; '.join(parts)}"
+def _message(
+    total: int, unreachable: list[str], failed: list[str], failing: Mapping[str, list[str]], least: str
+) -> str:
+    parts = [
+        f"{what}: {_named(hosts)}" for what, hosts in (("unreachable", unreachable), ("no facts from", failed)) if hosts
+    ]
+    said = []
+    if parts:
+        said.append(f"{len(unreachable) + len(failed)} of {total} hosts could not be audited; {'; '.join(parts)}")
+    if failing:
+        named = _named([f"{host} ({', '.join(controls)})" for host, controls in sorted(failing.items())])
+        said.append(f"{len(failing)} of {total} hosts have findings of severity {least} or worse: {named}")
+    return ". ".join(said)
 
 
 def _named(texts: list[str]) -> str:

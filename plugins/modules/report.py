@@ -13,16 +13,15 @@ version_added: 0.1.0
 author:
   - The bulwark.node authors (@bulwark)
 description:
-  - Judges what M(bulwark.node.node_facts) returned for each host, prints a table of the findings, the worst first, and writes all
-    of it to the file C(report.json).
+  - Judges what M(bulwark.node.node_facts) returned for each host by baselines, files of controls, prints a table of the findings,
+    the worst first, and writes all of it to the files C(report.json), C(report.html) and C(junit.xml).
   - Runs on the controller alone and connects to no host. Run it once per play, with C(run_once), in a play without C(serial).
-  - Fails, after the report is written, when a host was unreachable or returned no facts. Findings do not make it fail.
+  - Fails, after the report is written, when a host was unreachable or returned no facts, and for findings where O(fail_on) says so.
   - With O(before) it reports on a run that changes hosts, what was done, what was fixed, what remains and why, and what got worse. This
     is for plays with C(serial), run once per batch, with all hosts of the play each time.
   - Such a run fails where a host was unreachable, where it failed, where it is worse than before, or with O(undo) where something
     of the collection's remains.
-  - "The findings of this release are: V(hugepages-cgroup-ready), V(hugepages-kubelet-restart), V(hugepages-boot-args-met),
-    V(hugepages-idle-memory) and V(thp-direct-compaction)."
+  - It needs the Python library C(jmespath) on the controller.
 extends_documentation_fragment:
   - bulwark.node.attributes
   - bulwark.node.attributes.actiongroup_all
@@ -30,7 +29,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - The findings are judged and printed and the hosts make the task fail as ever; C(report.json) is not written.
+      - The findings are judged and printed and the hosts make the task fail as ever; no file is written.
   diff_mode:
     support: none
   idempotent:
@@ -52,9 +51,9 @@ options:
     required: true
   dir:
     description:
-      - The folder on the controller that C(report.json) is written to. A relative path starts at the current folder.
-      - It is made, with mode C(0750), where it is missing. The file gets mode C(0640), since it names weaknesses of machines;
-        an older C(report.json) is replaced in one step.
+      - The folder on the controller that the files are written to. A relative path starts at the current folder.
+      - It is made, with mode C(0750), where it is missing. The files get mode C(0640), since they name weaknesses of machines;
+        older ones are replaced, each in one step.
     type: path
     required: true
   before:
@@ -86,6 +85,24 @@ options:
         controls that get worse do not make it fail.
     type: bool
     default: false
+  hosts:
+    description:
+      - What is known of the hosts and what they are judged by, per name of a host, each key as the option of role
+        R(bulwark.node.audit, bulwark.node.audit) of that name. C(groups) are those of the inventory, C(pool) names the hosts that must be
+        alike, C(baselines), C(params) and C(waivers) are what judges it.
+      - A host that is missing here is judged by what its facts ask for.
+    type: dict
+    default: {}
+  compare:
+    description:
+      - An older C(report.json). What got worse and what was fixed since is shown, and is C(compared) in the report.
+    type: path
+  fail_on:
+    description:
+      - The least severity of a finding of status V(fail) that makes the task fail, once the report is written. Without O(before) alone.
+    type: str
+    choices: [never, critical, high, medium, low, info]
+    default: never
 seealso:
   - module: bulwark.node.node_facts
   - module: bulwark.node.settings
@@ -103,7 +120,9 @@ EXAMPLES = r"""
 - name: Judge them and write the report
   bulwark.node.report:
     results: "{{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars) | map(attribute='node', default={}))) }}"
+    hosts: "{{ {'node1': {'groups': ['web'], 'baselines': ['kubernetes_node']}} }}"
     dir: bulwark-report
+    fail_on: high
   delegate_to: localhost
   run_once: true
 """
@@ -167,6 +186,17 @@ hosts_failed:
   type: list
   elements: str
   sample: []
+hosts_failing:
+  description: The hosts with findings that O(fail_on) asks for.
+  returned: when O(before) is not given
+  type: list
+  elements: str
+  sample: [node2]
+compared:
+  description: What is other than in the report of O(compare), null without one. C(docs/schemas.md) has its shape.
+  returned: when O(before) is not given
+  type: dict
+  sample: null
 hosts_worse:
   description: The hosts on which a control got worse, or whose facts can no longer be read.
   returned: when O(before) is given

@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import tempfile
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from dataclasses import dataclass
+from datetime import date, datetime, timezone
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes
-from ansible_collections.bulwark.node.plugins.plugin_utils.findings import SEVERITIES, STATUSES, judge
+from ansible_collections.bulwark.node.plugins.plugin_utils.assess import Subject, assess, assess_fleet, subject
+from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import AUTO, load
+from ansible_collections.bulwark.node.plugins.plugin_utils.findings import SEVERITIES, STATUSES
 from ansible_collections.bulwark.node.plugins.plugin_utils.outcomes import Run
+from ansible_collections.bulwark.node.plugins.plugin_utils.plain import PlainError, plain
 
-__all__ = ["SCHEMA", "PlainError", "build", "came_to", "dumps", "hosts_of", "plain", "write"]
+__all__ = ["SCHEMA", "ReportError", "build", "came_to", "compared", "dumps", "failing", "hosts_of", "write"]
 
 SCHEMA = 1
 FACTS_SCHEMA = 1
@@ -31,62 +34,91 @@ FACTS_SCHEMA = 1
 _FILE_MODE = 0o640
 _DIR_MODE = 0o750
 
-# Facts are five levels deep. What is much deeper is made to exhaust the stack of whoever walks it.
-_MAX_DEPTH = 50
-
 # What ssh, bash and their locales say of themselves.
 _SAYS_NOTHING = ("Shared connection to ", "Warning: ", "WARNING: ", "** ", "bash: warning: ")
 
 
-class PlainError(ValueError):
-    """A value cannot be JSON; the message says what is wrong with it."""
+class ReportError(ValueError):
+    """A report is not as it must be; the message says what is wrong with it."""
 
 
-def plain(value: Any, depth: int = _MAX_DEPTH) -> Any:
-    """A copy in dict, list, str, int, float, bool and None alone, whatever subclasses Ansible's tagging made of them.
-
-    Numbers that JSON lacks (NaN, Infinity) become None. Raises PlainError on what is nested deeper than ``depth`` and on
-    values that JSON has no form for.
-    """
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        # str() of a tagged string may be a tagged string; this slot always gives the built-in type.
-        return str.__str__(value)
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if depth <= 0:
-        raise PlainError("is nested too deeply")
-    if isinstance(value, Mapping):
-        return {_key(key): plain(item, depth - 1) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item, depth - 1) for item in value]
-    raise PlainError(f"holds a value of type {type(value).__name__}, which JSON has no form for")
-
-
-def _key(key: Any) -> str:
-    if isinstance(key, str):
-        return str.__str__(key)
-    raise PlainError(f"has a key of type {type(key).__name__}; expected a string")
-
-
-def build(results: Mapping[str, Any], generated: datetime, run: Run | None = None) -> dict[str, Any]:
+def build(
+    results: Mapping[str, Any],
+    generated: datetime,
+    run: Run | None = None,
+    subjects: Mapping[str, Subject] | None = None,
+) -> dict[str, Any]:
     """The report on the results that ``bulwark.node.node_facts`` gave, per host name; ``generated`` has a time zone.
 
     A host without a usable result is in the report with its reason, without facts and without findings. With ``run`` the
-    results are those after it, and each host has an ``outcome``.
+    results are those after it, and each host has an ``outcome``. A host that ``subjects`` lacks is judged by what its facts
+    ask for.
     """
-    hosts = {
-        host: _host(results[host]) if run is None else _changed(run, host, results[host]) for host in sorted(results)
+    now = generated.astimezone(timezone.utc)
+    judges = {
+        host: _Judge((subjects or {}).get(host) or subject(host, load((AUTO,), "")), now.date())
+        for host in sorted(results)
     }
+    hosts = {
+        host: judge.row(results[host]) if run is None else _changed(run, host, results[host], judge)
+        for host, judge in judges.items()
+    }
+    known = {name: (row["facts"], judges[name].subject) for name, row in hosts.items() if row["facts"] is not None}
+    for host, findings in assess_fleet(known, now.date()).items():
+        # Beside what a run did to the host itself, which a difference from its peers is not.
+        hosts[host] = {**hosts[host], "findings": [*hosts[host]["findings"], *findings]}
     return {
         "schema": SCHEMA,
-        "generated": generated.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "generated": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "hosts": hosts,
         "summary": _summary(hosts) if run is None else {**_summary(hosts), **_sums(hosts)},
+        "compared": None,
     }
+
+
+def compared(made: Mapping[str, Any], older: Any, path: str) -> dict[str, Any]:
+    """What got worse and what was fixed since an older report, which was read from ``path``. Raises ReportError."""
+    if not isinstance(older, dict) or older.get("schema") != SCHEMA or not isinstance(older.get("hosts"), dict):
+        raise ReportError(f"{path} is no report of schema {SCHEMA}")
+    then = {name: row for name, row in older["hosts"].items() if _is_row(row)}
+    worse: list[dict[str, Any]] = []
+    fixed: list[dict[str, Any]] = []
+    for name, row in made["hosts"].items():
+        if row["status"] != "ok" or name not in then:
+            continue
+        severities = {finding["control"]: finding["severity"] for finding in row["findings"]}
+        for found, entries in zip((fixed, worse), outcomes.compare(then[name], row), strict=True):
+            found += [{"host": name, "severity": severities.get(entry["control"]), **entry} for entry in entries]
+    return {
+        "path": path,
+        "generated": str(older.get("generated")),
+        "worse": worse,
+        "fixed": fixed,
+        "new": sorted(set(made["hosts"]) - set(older["hosts"])),
+        "gone": sorted(set(older["hosts"]) - set(made["hosts"])),
+    }
+
+
+def _is_row(row: Any) -> bool:
+    """Whether a host of an older report has what outcomes.compare reads."""
+    return (
+        isinstance(row, dict)
+        and row.get("status") == "ok"
+        and isinstance(row.get("facts"), dict)
+        and isinstance(row.get("findings"), list)
+        and all(isinstance(each, dict) and isinstance(each.get("control"), str) for each in row["findings"])
+        and all(isinstance(each.get("status"), str) for each in row["findings"])
+    )
+
+
+def failing(report: Mapping[str, Any], least: str) -> dict[str, list[str]]:
+    """The controls that fail with this severity or a worse one, by host, for the hosts that have any."""
+    enough = SEVERITIES[: SEVERITIES.index(least) + 1]
+    found = {
+        name: [each["control"] for each in host["findings"] if each["status"] == "fail" and each["severity"] in enough]
+        for name, host in report["hosts"].items()
+    }
+    return {name: controls for name, controls in found.items() if controls}
 
 
 def came_to(report: Mapping[str, Any], status: str) -> list[str]:
@@ -99,27 +131,45 @@ def hosts_of(report: Mapping[str, Any], status: str) -> list[str]:
     return sorted(name for name, host in report["hosts"].items() if host["status"] == status)
 
 
-def _host(result: Any) -> dict[str, Any]:
-    try:
-        status, reason, facts = _outcome(plain(result))
-    except PlainError as exc:
-        status, reason, facts = "failed", f"the result {exc}", None
-    findings = [dict(finding) for finding in judge(facts)] if facts is not None else []
-    return {"status": status, "reason": reason, "facts": facts, "findings": findings}
+@dataclass(frozen=True)
+class _Judge:
+    """Makes a host's row of the report, by what this host is judged by."""
+
+    subject: Subject
+    today: date
+
+    def row(self, result: Any) -> dict[str, Any]:
+        try:
+            status, reason, facts = _outcome(plain(result))
+        except PlainError as exc:
+            status, reason, facts = "failed", f"the result {exc}", None
+        findings = [dict(finding) for finding in assess(facts, self.subject, self.today)] if facts is not None else []
+        return self.made(status, reason, facts, findings)
+
+    def made(
+        self, status: str, reason: str | None, facts: dict[str, Any] | None, findings: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        return {
+            "status": status,
+            "reason": reason,
+            "groups": list(self.subject.groups),
+            "pool": self.subject.pool,
+            "facts": facts,
+            "findings": findings,
+        }
 
 
-def _changed(run: Run, host: str, result: Any) -> dict[str, Any]:
+def _changed(run: Run, host: str, result: Any, judge: _Judge) -> dict[str, Any]:
     """A host of a run: its audit from after it, or where there is none that from before."""
-    before = _host(run.before[host]) if run.before.get(host) else None
+    before = judge.row(run.before[host]) if run.before.get(host) else None
     # In check mode nobody looks again.
     looked = bool(result) and not (isinstance(result, Mapping) and result.get("skipped"))
-    after = _host(result) if looked else None
+    after = judge.row(result) if looked else None
     done, said = _done(run.outcomes.get(host))
     outcome = outcomes.outcome(run, host, before, after, done, said)
     if before is None and after is None:
-        audit = {"status": "not_begun", "reason": outcome["reason"], "facts": None, "findings": []}
-        if outcome["status"] == "failed":
-            audit["status"] = "failed"
+        status = "failed" if outcome["status"] == "failed" else "not_begun"
+        audit = judge.made(status, outcome["reason"], None, [])
     else:
         audit = after or before or {}
     return {**audit, "outcome": outcome}

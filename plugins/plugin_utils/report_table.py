@@ -67,10 +67,11 @@ def table(report: Mapping[str, Any], width: int) -> list[Line]:
     Passed and not applicable findings are rows where the report is on one host, and a number where it is on more.
     """
     width = max(width, 40)
-    rows = sorted(_rows(report), key=lambda row: (row.rank, row.control, row.host))
+    rows = sorted([*_rows(report), *_compared_rows(report)], key=lambda row: (row.rank, row.control, row.host))
     lines = [*_layout(rows, width), Line("")] if rows else []
     lines += _remedies(report, width)
-    return lines + [Line(part) for part in _wrap(_totals(report["summary"]), width)]
+    told = _totals(report["summary"]) + _compared_totals(report["compared"])
+    return lines + [Line(part) for part in _wrap(told, width)]
 
 
 def _rows(report: Mapping[str, Any]) -> Iterator[_Row]:
@@ -123,6 +124,18 @@ _RANKS: dict[str, tuple[tuple[int, int], Tone]] = {
     "to change": ((8, 5), "good"),
     "unchanged": ((8, 6), "quiet"),
 }
+
+
+def _compared_rows(report: Mapping[str, Any]) -> Iterator[_Row]:
+    """What is other than in an older report."""
+    for label in ("worse", "fixed"):
+        rank, tone = _RANKS[label]
+        for entry in (report["compared"] or {}).get(label, []):
+            why = f"was {entry['before']} on {report['compared']['generated']}"
+            why += f": {entry['reason']}" if entry["reason"] else ""
+            yield _Row(
+                rank, _cell(entry["host"]), entry["severity"] or "-", label, _cell(entry["control"]), _cell(why), tone
+            )
 
 
 def _outcome_rows(name: str, host: Mapping[str, Any], several: bool) -> Iterator[_Row]:
@@ -247,6 +260,12 @@ def _totals(summary: Mapping[str, Any]) -> str:
     return (
         f"{hosts}{': ' if away else ''}{', '.join(away)}; findings: {', '.join(parts) or 'none'}{_run_totals(summary)}"
     )
+
+
+def _compared_totals(compared: Mapping[str, Any] | None) -> str:
+    if compared is None:
+        return ""
+    return f"; since {escape(compared['generated'])}: {len(compared['worse'])} worse, {len(compared['fixed'])} fixed"
 
 
 def _run_totals(summary: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,12 @@ from ansible_collections.bulwark.node.plugins.module_utils.converge import Chang
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manifest
 from ansible_collections.bulwark.node.plugins.module_utils.node import bridge_pins, icmp_probe, subsets
-from ansible_collections.bulwark.node.plugins.plugin_utils import findings, outcomes, report
+from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes, report
+from ansible_collections.bulwark.node.plugins.plugin_utils.assess import subject
+from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import load as load_baselines
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import TREES, lay, load
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.test_icmp_probe import Path as FakePath
+from ansible_collections.bulwark.node.tests.unit.plugins.plugin_utils.conftest import FIVE, build
 
 # As dicts, their keys are the machine's own names and numbers.
 OPEN_MAPS = {"meminfo", "nodes", "users"}
@@ -79,24 +82,35 @@ def test_facts_have_the_documented_keys_and_each_comes_from_some_machine(tmp_pat
     assert {path for path in unseen if not ELSEWHERE.match(path)} == set(), "null or absent on every machine"
 
 
-def test_findings_have_the_documented_keys() -> None:
-    found = findings.judge({"schema": 1})
-    assert len(found) == len(findings.CONTROLS)
-    for finding in found:
-        assert set(finding) == set(example("finding"))
-
-
 def test_the_documented_finding_is_one_that_is_made() -> None:
     documented = example("finding")
     kubelet = {"running": True, "restart_needed": True, "reason": documented["reason"]}
-    found = findings.judge({"schema": 1, "hugepages": {"pools": [{}], "kubelet": kubelet}})
-    assert documented in found
+    found = build({"a": {"ansible_facts": {"bulwark": {"schema": 1, "hugepages": {"kubelet": kubelet}}}}})
+    told = [{**finding, "source": documented["source"]} for finding in found["hosts"]["a"]["findings"]]
+    assert documented in told
+    for finding in told:
+        assert set(finding) == set(documented)
 
 
 def test_the_documented_report_is_the_one_that_is_made() -> None:
     documented = example("report")
     results = {name: {"unreachable": True, "msg": host["reason"]} for name, host in documented["hosts"].items()}
-    assert report.build(results, datetime.fromisoformat("2026-11-21T02:05:00+00:00")) == documented
+    who = {
+        name: subject(name, load_baselines((FIVE,), ""), host["groups"]) for name, host in documented["hosts"].items()
+    }
+    assert report.build(results, datetime.fromisoformat("2026-11-21T02:05:00+00:00"), None, who) == documented
+
+
+def test_the_documented_comparison_is_one_that_is_made() -> None:
+    documented = example("compared")
+
+    def row(status: str) -> dict[str, Any]:
+        finding = {"control": "a", "severity": "low", "status": status, "reason": ""}
+        return {"status": "ok", "facts": {}, "findings": [finding]}
+
+    then = {"schema": 1, "generated": "", "hosts": {"a": row("pass"), "b": row("fail"), "gone": row("fail")}}
+    now = {"hosts": {"a": row("fail"), "b": row("pass"), "new": row("fail")}}
+    assert shape(report.compared(now, then, "old")) == shape({**documented, "fixed": documented["worse"]})
 
 
 def test_outcomes_have_the_documented_keys() -> None:
@@ -114,9 +128,8 @@ def test_outcomes_have_the_documented_keys() -> None:
     change = documented["domains"][0]["changes"][0]
     result = {"warnings": ["text"], "domains": {"kvm": {**part, "changed": True, "changes": [change]}}}
     made = {
-        undo: report.build(
+        undo: build(
             {"a": told("madvise", "/y")},
-            datetime.now(timezone.utc),
             outcomes.Run(before={"a": told("always", "/x", "/y")}, outcomes={"a": result}, undo=undo),
         )
         for undo in (False, True)

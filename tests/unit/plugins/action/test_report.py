@@ -18,9 +18,10 @@ from ansible.errors import AnsibleError
 
 from ansible_collections.bulwark.node.plugins.action import report
 from ansible_collections.bulwark.node.plugins.modules import report as documented
-from ansible_collections.bulwark.node.plugins.plugin_utils import report as rendering
+from ansible_collections.bulwark.node.tests.unit.plugins.plugin_utils.conftest import FIVE
 
 OK = {"ansible_facts": {"bulwark": {"schema": 1, "errors": [], "hugepages": None, "transparent_hugepages": None}}}
+OTHER = Path(FIVE).with_name("other.yml")
 DOWN = {"unreachable": True, "msg": "Connection refused"}
 BROKEN = {"failed": True, "msg": "no python"}
 
@@ -41,6 +42,7 @@ class Screen:
 def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
     made = Screen()
     monkeypatch.setattr(report, "display", made)
+    monkeypatch.setattr(report, "AUTO", FIVE)
     monkeypatch.delenv("COLUMNS", raising=False)
     return made
 
@@ -65,8 +67,11 @@ def test_a_report_is_written_and_summed_up(tmp_path: Path, screen: Screen) -> No
         "summary": written["summary"],
         "hosts_unreachable": [],
         "hosts_failed": [],
+        "hosts_failing": [],
+        "compared": None,
     }
-    assert set(written) == {"schema", "generated", "hosts", "summary"}
+    assert set(written) == {"schema", "generated", "hosts", "summary", "compared"}
+    assert "<testsuites" in (tmp_path / "out" / "junit.xml").read_text()
     assert screen.lines[0][0].startswith("HOST")
     assert screen.lines[-1] == (f"Report: {tmp_path}/out/report.json", None)
 
@@ -121,7 +126,7 @@ def test_a_relative_folder_starts_at_the_current_one(
         ),
         (
             {"dir": "/dev/null/x"},
-            "report: dir: cannot write /dev/null/x/report.json: Not a directory; expected a folder",
+            "report: dir: cannot write /dev/null/x/junit.xml: Not a directory; expected a folder",
         ),
     ],
 )
@@ -178,7 +183,7 @@ def test_tags_of_ansible_do_not_reach_the_report(
         written.append(made)
         return "{}"
 
-    monkeypatch.setattr(rendering, "dumps", dumps)
+    monkeypatch.setitem(report._FILES, "report.json", dumps)
     result = run(results=_tag({"a": OK, "b": DOWN}), dir=_tag(str(tmp_path)))
     plain = {dict, list, str, int, float, bool, type(None)}
     assert not _types(_tag({"a": OK})) <= plain
@@ -206,18 +211,94 @@ def test_rows_have_colours_that_the_display_knows(tmp_path: Path, screen: Screen
 def test_options_and_returned_keys_are_those_of_the_documentation(tmp_path: Path, screen: Screen) -> None:
     options = yaml.safe_load(documented.DOCUMENTATION)["options"]
     spec = {
-        name: {key: option[key] for key in ("type", "elements", "required", "default") if key in option}
+        name: {key: option[key] for key in ("type", "elements", "required", "default", "choices") if key in option}
         for name, option in options.items()
     }
     assert spec == report.ARGUMENT_SPEC
     returned = yaml.safe_load(documented.RETURN)
     result = run(results={"a": OK, "b": DOWN}, before={"a": OK, "b": OK}, outcomes={"a": SAME}, dir=str(tmp_path))
-    assert set(returned) == set(result) - {"changed", "failed", "msg"}
     assert set(returned["summary"]["contains"]) == set(result["summary"])
     audit = run(results={"a": OK, "b": DOWN}, dir=str(tmp_path))
     only_with_before = {name for name, about in returned.items() if about["returned"] == "when O(before) is given"}
+    without_it = {name for name, about in returned.items() if about["returned"] == "when O(before) is not given"}
+    assert set(returned) - without_it == set(result) - {"changed", "failed", "msg"}
     assert set(returned) - only_with_before == set(audit) - {"changed", "failed", "msg"}
     assert set(returned["summary"]["contains"]["findings"]["contains"]) == set(result["summary"]["findings"])
+
+
+def test_each_host_is_judged_by_what_it_is_given(tmp_path: Path, screen: Screen) -> None:
+    thp = {"enabled": "always", "defrag": "always"}
+    bad = {"ansible_facts": {"bulwark": {"schema": 1, "transparent_hugepages": thp}}}
+    waiver = {"control": "thp-direct-compaction", "reason": "until the new kernel", "expires": "9999-12-31"}
+    args = {
+        "results": {"a": bad, "b": bad, "c": bad},
+        "dir": str(tmp_path),
+        "hosts": {"a": {"groups": ["web"]}, "b": {"waivers": [waiver]}, "c": {"baselines": [str(OTHER)]}},
+    }
+    result = run(**args)
+    assert "failed" not in result
+    result = run(**args, fail_on="medium")
+    assert result["failed"] is True
+    assert result["msg"] == "1 of 3 hosts have findings of severity medium or worse: a (thp-direct-compaction)"
+    assert result["hosts_failing"] == ["a"]
+    assert "failed" not in run(**args, fail_on="high")
+    written = json.loads((tmp_path / "report.json").read_text())["hosts"]
+    assert (written["a"]["groups"], written["a"]["pool"]) == (["web"], "web")
+    assert [finding["control"] for finding in written["c"]["findings"]] == ["other"]
+    (borne,) = [each for each in written["b"]["findings"] if each["status"] == "waived"]
+    assert borne["waiver"] == {"reason": "until the new kernel", "expires": "9999-12-31"}
+
+
+def test_an_older_report_is_compared(tmp_path: Path, screen: Screen) -> None:
+    def node(thp: str) -> dict[str, Any]:
+        return {"ansible_facts": {"bulwark": {"schema": 1, "transparent_hugepages": {"enabled": thp, "defrag": thp}}}}
+
+    run(results={"a": node("always"), "b": node("madvise"), "old": DOWN}, dir=str(tmp_path / "old"))
+    older = str(tmp_path / "old" / "report.json")
+    results = {"a": node("madvise"), "b": node("always"), "new": node("madvise")}
+    result = run(results=results, dir=str(tmp_path), compare=older)
+    found = result["compared"]
+    told = {
+        key: [(entry["host"], entry["control"], entry["before"]) for entry in found[key]] for key in ("worse", "fixed")
+    }
+    control = "thp-direct-compaction"
+    assert told == {"worse": [("b", control, "pass")], "fixed": [("a", control, "fail")]}
+    assert (found["new"], found["gone"], found["path"]) == (["new"], ["old"], older)
+    assert json.loads((tmp_path / "report.json").read_text())["compared"] == found
+    assert any("worse" in line and control in line for line, _colour in screen.lines)
+    assert screen.lines[-2][0].endswith("1 worse, 1 fixed")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (
+            {"hosts": {"a": {"baselines": ["common", "nothing"]}}},
+            "a: baselines: has 'nothing'; expected auto, one of common",
+        ),
+        ({"hosts": {"a": {"baselines": "common"}}}, "hosts: 'a': baselines: is 'common'; expected a list"),
+        (
+            {"hosts": {"a": {"baselines": ["/nowhere.yml"]}}},
+            "a: /nowhere.yml: cannot be read: No such file or directory",
+        ),
+        ({"hosts": {"a": {"params": {"x": 1}}}}, "a: params: has 'x'; expected some of none"),
+        ({"hosts": {"a": {"waivers": [{"control": "x"}]}}}, "a: waivers[0]: is {'control': 'x'}; expected control"),
+        ({"hosts": {"a": {"wavers": []}}}, "hosts: 'a' has {'wavers': []}; expected some of baselines, groups, params"),
+        (
+            {"compare": "/nowhere.json"},
+            "compare: cannot read /nowhere.json: No such file or directory; expected an older",
+        ),
+        ({"compare": __file__}, "is no JSON; expected an older report.json"),
+        ({"compare": str(Path(__file__).parents[3] / "trees" / "none.json")}, "compare: cannot read"),
+    ],
+)
+def test_what_hosts_are_judged_by_is_checked_before_anything_is_written(
+    args: dict[str, Any], message: str, tmp_path: Path, screen: Screen
+) -> None:
+    result = run(results={"a": OK}, dir=str(tmp_path / "out"), **args)
+    assert result["failed"] is True
+    assert message in result["msg"]
+    assert not (tmp_path / "out").exists()
 
 
 # A run that changes hosts

@@ -6,12 +6,17 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.plugin_utils import report, report_table
+from ansible_collections.bulwark.node.plugins.plugin_utils.assess import Subject, subject
+from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import load
+from ansible_collections.bulwark.node.plugins.plugin_utils.outcomes import Run
 
 NOW = datetime(2026, 3, 1, 13, 5, 7, 999, tzinfo=timezone(timedelta(hours=1)))
 MIB = 1 << 20
+FIVE = str(Path(__file__).with_name("five.yml"))
 
 
 def node(*, thp: str = "madvise", restart: bool = False, reason: str | None = None, **more: Any) -> dict[str, Any]:
@@ -44,8 +49,17 @@ BROKEN = {
 }
 
 
+def subjects(*hosts: str) -> dict[str, Subject]:
+    """They are judged by the five controls."""
+    return {host: subject(host, load((FIVE,), "")) for host in hosts}
+
+
+def build(hosts: dict[str, Any], run: Run | None = None) -> dict[str, Any]:
+    return report.build(hosts, NOW, run, subjects(*hosts))
+
+
 def built(**hosts: Any) -> dict[str, Any]:
-    return report.build(hosts, NOW)
+    return build(hosts)
 
 
 def text(made: dict[str, Any], width: int = 200) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes, report
 from ansible_collections.bulwark.node.plugins.plugin_utils.outcomes import Run
-from ansible_collections.bulwark.node.tests.unit.plugins.plugin_utils.conftest import BROKEN, DOWN, NOW, node, text
+from ansible_collections.bulwark.node.tests.unit.plugins.plugin_utils.conftest import BROKEN, DOWN, build, node, text
 from ansible_collections.bulwark.node.tests.unit.plugins.plugin_utils.test_report_table import HOSTILE
 
 GOOD = node()
@@ -65,7 +65,7 @@ def ours(*objects: str) -> dict[str, Any]:
 def came(before: Any, result: Any, after: Any, **options: Any) -> dict[str, Any]:
     """The report on one host."""
     given = {"before": {"a": before}, "outcomes": {"a": result}, **options}
-    row: dict[str, Any] = report.build({"a": after}, NOW, Run(**given))["hosts"]["a"]
+    row: dict[str, Any] = build({"a": after}, Run(**given))["hosts"]["a"]
     return row
 
 
@@ -270,7 +270,7 @@ def test_undo_tells_what_was_given_back() -> None:
 
 def test_the_summary_counts_outcomes_and_controls() -> None:
     run = Run(before={"a": BAD, "b": GOOD, "c": DOWN}, outcomes={"a": DONE, "b": DONE})
-    made = report.build({"a": GOOD, "b": BAD, "c": {}, "d": {}}, NOW, run)
+    made = build({"a": GOOD, "b": BAD, "c": {}, "d": {}}, run)
     counted = {status: number for status, number in made["summary"]["outcomes"].items() if number}
     assert counted == {"changed": 1, "worse": 1, "unreachable": 1, "not_begun": 1}
     assert (made["summary"]["fixed"], made["summary"]["worse"]) == (1, 1)
@@ -308,7 +308,7 @@ def test_the_table_says_what_is_to_be_done_above_what_was_done() -> None:
         },
     }
     run = Run(before={"a": BAD, "b": GOOD, "c": DOWN}, outcomes={"a": result, "b": SAME})
-    assert rows(report.build({"a": GOOD, "b": BAD, "c": {}}, NOW, run)) == [
+    assert rows(build({"a": GOOD, "b": BAD, "c": {}}, run)) == [
         ("c", "unreachable", "-", REFUSED_TO_CONNECT),
         (
             "b",
@@ -357,7 +357,7 @@ def test_hostile_results_harm_neither_terminal_nor_report(hostile: str, undo: bo
         outcomes={"a": hostile_results(hostile)[number], "b": SAME},
         undo=undo,
     )
-    made = report.build({"a": node(managed=managed), "b": GOOD}, NOW, run)
+    made = build({"a": node(managed=managed), "b": GOOD}, run)
     assert report.dumps(made).isascii()
     for width in (40, 79, 200):
         lines = text(made, width)

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.bulwark.node.plugins.plugin_utils import report
+from ansible_collections.bulwark.node.plugins.plugin_utils import plain, report
 from ansible_collections.bulwark.node.tests.unit.plugins.plugin_utils.conftest import (
     BROKEN,
     DOWN,
-    NOW,
+    build,
     built,
     node,
     text,
@@ -52,7 +52,7 @@ class TaggedDict(dict[str, Any]):
 
 
 def test_plain_leaves_nothing_but_what_json_has() -> None:
-    value = report.plain(
+    value = plain.plain(
         TaggedDict({Tagged("a"): [Tagged("b"), (1, 2.5, True, None)], "n": float("nan"), "i": float("-inf")})
     )
     assert value == {"a": ["b", [1, 2.5, True, None]], "n": None, "i": None}
@@ -68,14 +68,14 @@ def test_plain_leaves_nothing_but_what_json_has() -> None:
     ],
 )
 def test_plain_names_what_json_lacks(value: Any, message: str) -> None:
-    with pytest.raises(report.PlainError, match=message):
-        report.plain(value)
+    with pytest.raises(plain.PlainError, match=message):
+        plain.plain(value)
 
 
 def test_plain_ends_at_a_depth() -> None:
     deep = nested(10000)
-    with pytest.raises(report.PlainError, match="is nested too deeply"):
-        report.plain(deep)
+    with pytest.raises(plain.PlainError, match="is nested too deeply"):
+        plain.plain(deep)
 
 
 @pytest.mark.parametrize(
@@ -175,17 +175,17 @@ def test_the_report_counts_hosts_and_findings() -> None:
 
 def test_one_hostile_host_costs_no_other() -> None:
     deep = nested(10000)
-    hosts = built(a=node(), b=node(x=deep), c=node(errors="x", hugepages=[]))["hosts"]
+    hosts = built(a=node(), b=node(x=deep), c=node(errors="x", hugepages={"pools": [{"unclaimed": "x"}]}))["hosts"]
     assert [host["status"] for host in hosts.values()] == ["ok", "failed", "ok"]
     assert hosts["b"]["reason"] == "the result is nested too deeply"
-    assert {finding["status"] for finding in hosts["c"]["findings"]} == {"error", "pass"}
+    assert {finding["status"] for finding in hosts["c"]["findings"]} == {"error", "unknown", "pass"}
 
 
 def test_the_same_results_in_another_order_make_the_same_report() -> None:
     results = {"b": node(thp="always"), "a": DOWN, "c": BROKEN}
     turned = dict(reversed(results.items()))
-    assert report.dumps(report.build(results, NOW)) == report.dumps(report.build(turned, NOW))
-    assert text(report.build(results, NOW)) == text(report.build(turned, NOW))
+    assert report.dumps(build(results)) == report.dumps(build(turned))
+    assert text(build(results)) == text(build(turned))
 
 
 def test_facts_in_another_order_make_the_same_file() -> None:

@@ -15,7 +15,7 @@ from ansible_collections.bulwark.node.plugins.plugin_utils.report_table import e
 from ansible_collections.bulwark.node.tests.unit.plugins.plugin_utils.conftest import (
     BROKEN,
     DOWN,
-    NOW,
+    build,
     built,
     node,
     text,
@@ -120,9 +120,7 @@ HOSTILE = {
 @pytest.mark.parametrize("width", [0, 40, 79, 132, 1000])
 def test_hostile_text_harms_no_terminal_and_no_layout(hostile: str, width: int) -> None:
     errors = [{"subset": hostile, "reason": hostile}, hostile]
-    made = report.build(
-        {hostile: DOWN, "b": {**DOWN, "msg": hostile}, "c": node(restart=True, reason=hostile, errors=errors)}, NOW
-    )
+    made = build({hostile: DOWN, "b": {**DOWN, "msg": hostile}, "c": node(restart=True, reason=hostile, errors=errors)})
     lines = text(made, width)
     for line in lines:
         assert line.isprintable()

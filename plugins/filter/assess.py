@@ -1,0 +1,48 @@
+# Copyright (c) 2026, the bulwark.node authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter ``bulwark.node.assess``; assess.yml documents it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.bulwark.node.plugins.plugin_utils.assess import assess, subject
+from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import load
+from ansible_collections.bulwark.node.plugins.plugin_utils.plain import plain
+
+__all__ = ["FilterModule"]
+
+
+def _assess(
+    facts: Any,
+    baselines: Sequence[str] = ("auto",),
+    params: Mapping[str, Any] | None = None,
+    waivers: Sequence[Any] = (),
+    name: str = "",
+    groups: Sequence[str] = (),
+) -> list[Any]:
+    try:
+        known = plain(facts)
+        if not isinstance(known, dict) or "schema" not in known:
+            raise ValueError(
+                "was given no facts; expected ansible_facts.bulwark, as bulwark.node.node_facts returns it"
+            )
+        chosen = load(tuple(plain(list(baselines))), os.getcwd())
+        who = subject(plain(name), chosen, plain(list(groups)), None, plain(params or {}), plain(list(waivers)))
+        return list(assess(known, who, datetime.now(timezone.utc).date()))
+    except ValueError as exc:
+        raise AnsibleFilterError(f"bulwark.node.assess: {exc}") from exc
+
+
+class FilterModule:
+    """Filters on what a node says of itself."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """By the names that users give them."""
+        return {"assess": _assess}
