@@ -1672,15 +1672,6 @@ ansible_facts:
                   description: Why one of these is V(null).
                   type: str
                   sample: null
-                eviction_bytes:
-                  description:
-                    - What is available when the kubelet evicts at once, C(memory.available) of its C(evictionHard). V(0) where it never does.
-                  type: int
-                  sample: 104857600
-                eviction_bytes_reason:
-                  description: Why that is not known.
-                  type: str
-                  sample: null
             swap:
               description: Swap.
               type: dict

@@ -10,7 +10,7 @@ cmd/kubelet/app/server.go does.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.node import kubelet_s
 from ansible_collections.bulwark.node.plugins.module_utils.node.kubelet import Kubelet
 from ansible_collections.bulwark.node.plugins.module_utils.units import parse_quantity
 
-__all__ = ["Config", "Reservation", "Setting", "read", "reservation", "threshold"]
+__all__ = ["Config", "Reservation", "Setting", "read", "reservation"]
 
 
 class _Field(NamedTuple):
@@ -138,16 +138,6 @@ def read(host: Host, agent: Kubelet) -> Config:
 
 def reservation(config: Config, memory_total: int) -> Reservation:
     """kubeReserved + systemReserved + evictionHard of memory, in bytes."""
-    return _sum_of(config, memory_total, ("kubeReserved", "systemReserved"))
-
-
-def threshold(config: Config, memory_total: int) -> Reservation:
-    """evictionHard of memory, in bytes."""
-    return _sum_of(config, memory_total, ())
-
-
-def _sum_of(config: Config, memory_total: int, reserved: Iterable[str]) -> Reservation:
-    """evictionHard of memory and these reservations."""
     if config.reason is not None:
         return Reservation(None, config.reason)
 
@@ -156,7 +146,7 @@ def _sum_of(config: Config, memory_total: int, reserved: Iterable[str]) -> Reser
         return setting.value if setting else "0"
 
     try:
-        size = sum(parse_quantity(memory(key)) for key in reserved)
+        size = parse_quantity(memory("kubeReserved")) + parse_quantity(memory("systemReserved"))
         return Reservation(size + _threshold(memory("evictionHard", "memory.available"), memory_total), None)
     except (ValueError, OverflowError) as error:
         return Reservation(None, f"the kubelet's reservations cannot be read: {error}")

@@ -80,29 +80,12 @@ def _kubelet(host: Host, lines: Mapping[str, int]) -> dict[str, Any]:
     pools = lines.get("Hugetlb", None if "HugePages_Total" in lines else 0)
     if available is not None and pools is None:
         reason = "/proc/meminfo has no line Hugetlb: the size of all hugepage pools is not known"
-    threshold, unread = _eviction(host, lines["MemTotal"])
     return {
         "working_set_bytes": working_set,
         "available_bytes": available,
         "available_corrected_bytes": None if available is None or pools is None else max(0, available - pools),
         "reason": reason,
-        "eviction_bytes": threshold,
-        "eviction_bytes_reason": unread,
     }
-
-
-def _eviction(host: Host, total: int) -> tuple[int | None, str | None]:
-    """Bytes of memory.available below which the kubelet evicts at once (evictionHard), 0 where it never does; else why not known."""
-    from ansible_collections.bulwark.node.plugins.module_utils.node import kubelet, kubelet_config
-
-    try:
-        agent = kubelet.find(host)
-    except HostError as error:
-        return None, str(error)
-    if agent is None:
-        return None, "no kubelet is running"
-    threshold = kubelet_config.threshold(kubelet_config.read(host, agent), total)
-    return threshold.size, threshold.reason
 
 
 def _working_set(host: Host) -> tuple[int | None, str | None]:
