@@ -64,7 +64,7 @@ class Link:
 
 
 def facts(host: Host, request: Request = PASSIVE) -> list[dict[str, Any]]:
-    """The subset ``links``: {name, kind, mtu, min_mtu, max_mtu, master, lower, driver, manager, reason}, by index."""
+    """The subset ``links``: {name, kind, mtu, min_mtu, max_mtu, master, lower, driver, rp_filter, manager, reason}, by index."""
     from ansible_collections.bulwark.node.plugins.module_utils.node import link_managers
 
     links = observe(host)
@@ -87,11 +87,18 @@ def facts(host: Host, request: Request = PASSIVE) -> list[dict[str, Any]]:
                 "master": names.get(link.master or 0),
                 "lower": names.get(link.lower or 0),
                 "driver": None if link.kind else _target(host, f"{link.folder}/device/driver"),
+                "rp_filter": _rp_filter(host, posixpath.basename(link.folder)),
                 "manager": manager,
                 "reason": "; ".join(reasons) or None,
             }
         )
     return shown
+
+
+def _rp_filter(host: Host, name: str) -> int | None:
+    """The check of source addresses that counts for a link: the larger one of its own and that of all (ip-sysctl.rst)."""
+    found = [host.integer(f"/proc/sys/net/ipv4/conf/{each}/rp_filter") for each in ("all", name)]
+    return None if None in found else max(filter(None, found), default=0)
 
 
 def observe(host: Host) -> list[Link]:
