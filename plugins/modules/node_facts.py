@@ -30,7 +30,7 @@ options:
   gather_subset:
     description:
       - The subsets to gather. Their names are V(host), V(hugepages), V(transparent_hugepages), V(kernel_args), V(kvm), V(pci), V(intercept), V(links),
-        V(bridges), V(routes), V(conntrack), V(sysctls), V(time_sync), V(kubelet),
+        V(bridges), V(routes), V(conntrack), V(neighbours), V(sysctls), V(time_sync), V(kubelet),
         V(runtime), V(image_fs), V(rlimits), V(memory),
         V(reboot), V(oom), V(cgroups) and V(managed).
       - V(all) means all of them, and a leading V(!) leaves one out. Exclusions alone mean all the others.
@@ -142,6 +142,14 @@ ansible_facts:
               description: The running kernel, as C(uname -r) prints it.
               type: str
               sample: 6.1.0-28-amd64
+            kernel_major:
+              description: The first number of the running kernel's version. V(null) where its release does not begin with two numbers.
+              type: int
+              sample: 6
+            kernel_minor:
+              description: The second one.
+              type: int
+              sample: 1
             architecture:
               description: The machine's architecture, as C(uname -m) prints it.
               type: str
@@ -801,6 +809,12 @@ ansible_facts:
               description: The driver of the hardware. V(null) where there is no hardware.
               type: str
               sample: null
+            rp_filter:
+              description:
+                - How strictly the source addresses of what comes in by IPv4 are checked, the larger one of C(net.ipv4.conf) of this link and
+                  of C(all).
+              type: int
+              sample: 0
             manager:
               description:
                 - Who manages it, one of V(systemd-networkd), V(NetworkManager), V(ifupdown) and V(netplan), by the state that they keep in C(/run).
@@ -978,10 +992,71 @@ ansible_facts:
               description: Entries that were dropped since boot to make room for others.
               type: int
               sample: 0
+            insert_failed_per_hour:
+              description: C(insert_failed) per hour since boot. The first hour counts as a whole one.
+              type: float
+              sample: 0.12
+            lost_per_hour:
+              description: C(drop) and C(early_drop) together, per hour since boot.
+              type: float
+              sample: 0.0
             reason:
               description: Which of these are not known, and why.
               type: str
               sample: null
+        neighbours:
+          description: The kernel's tables of neighbours, one for all network namespaces. A machine that is full of them reaches no new address.
+          returned: when asked for
+          type: dict
+          contains:
+            ipv4:
+              description: Those of ARP.
+              type: dict
+              contains:
+                entries:
+                  description: How many neighbours there are, those of pods among them.
+                  type: int
+                  sample: 212
+                max:
+                  description: How many there can be, C(gc_thresh3).
+                  type: int
+                  sample: 1024
+                fullness:
+                  description: The part of these that is there, from 0 to 1.
+                  type: float
+                  sample: 0.207
+                overflows:
+                  description: How often one could not be added since boot, for the table was full.
+                  type: int
+                  sample: 0
+                reason:
+                  description: Which of these are not known, and why.
+                  type: str
+                  sample: null
+            ipv6:
+              description: Those of IPv6.
+              type: dict
+              contains:
+                entries:
+                  description: How many neighbours there are, those of pods among them.
+                  type: int
+                  sample: 212
+                max:
+                  description: How many there can be, C(gc_thresh3).
+                  type: int
+                  sample: 1024
+                fullness:
+                  description: The part of these that is there, from 0 to 1.
+                  type: float
+                  sample: 0.207
+                overflows:
+                  description: How often one could not be added since boot, for the table was full.
+                  type: int
+                  sample: 0
+                reason:
+                  description: Which of these are not known, and why.
+                  type: str
+                  sample: null
         sysctls:
           description:
             - The kernel's settings that decide for Kubernetes, by the names of sysctl(8). V(null) where the kernel has none of that name.
@@ -1023,6 +1098,9 @@ ansible_facts:
             - 'C(vm.overcommit_memory): Whether memory is promised beyond what there is. The kubelet wants 1.'
             - 'C(vm.panic_on_oom): Whether running out of memory is a panic. The kubelet wants 0.'
             - 'C(vm.swappiness): How readily memory is swapped out.'
+            - 'C(bridge_netfilter): What these come to, whether iptables sees what bridges forward. V(false) where br_netfilter is not loaded.'
+            - 'C(node_ports): The ports from C(first) to C(last) are Kubernetes'' own range for NodePorts. C(ephemeral) of them may be taken by
+              connections that the machine opens itself, as C(ip_local_port_range) and C(ip_local_reserved_ports) say. C(reason) says why that is not known.'
           returned: when asked for
           type: dict
           contains:
@@ -1077,6 +1155,8 @@ ansible_facts:
             vm.overcommit_memory: 1
             vm.panic_on_oom: 0
             vm.swappiness: 60
+            bridge_netfilter: true
+            node_ports: {"first": 30000, "last": 32767, "ephemeral": 0, "reason": null}
             reasons: []
         time_sync:
           description: Whether the clock is kept in step.
@@ -1108,6 +1188,10 @@ ansible_facts:
           contains:
             running:
               description: Whether a kubelet runs, on its own or inside of a distribution.
+              type: bool
+              sample: true
+            enabled:
+              description: Whether systemd starts one at boot. One that is enabled and does not run is broken, or not set up yet.
               type: bool
               sample: true
             flavour:
@@ -1156,6 +1240,10 @@ ansible_facts:
                   description: The policy of the CPU manager.
                   type: dict
                   sample: {"value": "none", "source": "default"}
+                failCgroupV1:
+                  description: Whether it refuses to start on cgroup v1.
+                  type: dict
+                  sample: {"value": null, "source": null}
                 failSwapOn:
                   description: Whether it refuses to start with swap.
                   type: dict
@@ -1180,6 +1268,10 @@ ansible_facts:
                   description: The most processes of a pod. V(-1) means all that the node has.
                   type: dict
                   sample: {"value": -1, "source": "default"}
+                protectKernelDefaults:
+                  description: Whether it refuses to start where the kernel's settings are not those that it wants, which it sets otherwise.
+                  type: dict
+                  sample: {"value": false, "source": "default"}
                 reservedSystemCPUs:
                   description: The CPUs that are kept from pods.
                   type: dict
@@ -1233,6 +1325,153 @@ ansible_facts:
               type: list
               elements: str
               sample: ["/var/lib/kubelet/config.yaml"]
+            config_conflicts:
+              description:
+                - What of C(config) the next start of the kubelet fails on, whatever its release. V(null) where the configuration is not known.
+              type: list
+              elements: dict
+              contains:
+                field:
+                  description: The field.
+                  type: str
+                  sample: imageGCLowThresholdPercent
+                reason:
+                  description: What is wrong with it.
+                  type: str
+                  sample: is 85, and must be below imageGCHighThresholdPercent, 80
+            evictions:
+              description: Each signal that has a threshold, C(hard) or C(soft).
+              type: list
+              elements: dict
+              contains:
+                signal:
+                  description: The signal.
+                  type: str
+                  sample: memory.available
+                hard:
+                  description: The threshold at which pods are evicted at once.
+                  type: str
+                  sample: 100Mi
+                soft:
+                  description: The one at which they are evicted after a time.
+                  type: str
+                  sample: 1Gi
+                contradicts:
+                  description: Whether the soft threshold is not above the hard one, so that it never acts. V(null) where that cannot be told.
+                  type: bool
+                  sample: false
+            memory_eviction:
+              description: When the kubelet evicts for want of memory. It takes hugepages for available, unless it is of a release that knows better.
+              type: dict
+              contains:
+                hard_bytes:
+                  description: The hard threshold. V(0) where there is none.
+                  type: int
+                  sample: 104857600
+                soft_bytes:
+                  description: The soft one. V(0) where there is none.
+                  type: int
+                  sample: 1073741824
+                begins_bytes:
+                  description: The higher one of the two.
+                  type: int
+                  sample: 1073741824
+                available_bytes:
+                  description: What the kubelet takes for available.
+                  type: int
+                  sample: 24682139648
+                headroom_bytes:
+                  description: How much of it may still be used until eviction begins.
+                  type: int
+                  sample: 23608397824
+                headroom_percent:
+                  description: The same, in percent of the machine's memory.
+                  type: float
+                  sample: 93.4
+                reason:
+                  description: Which of these are not known, and why.
+                  type: str
+                  sample: null
+            node_fs:
+              description: The file system of the kubelet's own folder, which it calls C(nodefs). V(null) where there is no such folder.
+              type: dict
+              contains:
+                path:
+                  description: The folder.
+                  type: str
+                  sample: /var/lib/kubelet
+                mountpoint:
+                  description: Where its file system is mounted.
+                  type: str
+                  sample: /var
+                device:
+                  description: What is mounted there.
+                  type: str
+                  sample: /dev/vda2
+                fstype:
+                  description: The kind of file system.
+                  type: str
+                  sample: ext4
+                capacity_bytes:
+                  description: The size of the file system.
+                  type: int
+                  sample: 105089261568
+                available_bytes:
+                  description: What is free for users that are not root.
+                  type: int
+                  sample: 31526778470
+                available_percent:
+                  description: The same, in percent of the size.
+                  type: float
+                  sample: 30.0
+                inodes:
+                  description: The number of inodes. V(null) where the file system has no fixed number.
+                  type: int
+                  sample: 6553600
+                inodes_free:
+                  description: How many of them are free.
+                  type: int
+                  sample: 6012345
+                inodes_free_percent:
+                  description: The same, in percent of their number.
+                  type: float
+                  sample: 91.74
+                eviction_percent:
+                  description: The part that is free, in percent, below which pods are evicted at once. V(0) where there is no such threshold.
+                  type: float
+                  sample: 10.0
+                headroom_percent:
+                  description: How much of the whole, in percent, may still be used until then.
+                  type: float
+                  sample: 20.0
+                inodes_eviction_percent:
+                  description: The same as C(eviction_percent), for inodes.
+                  type: float
+                  sample: 5.0
+                inodes_headroom_percent:
+                  description: The same as C(headroom_percent), for inodes.
+                  type: float
+                  sample: 86.74
+            pod_pids:
+              description: What the pods may take of the process numbers.
+              type: dict
+              contains:
+                most:
+                  description: All pods together, C(maxPods) times C(podPidsLimit). V(null) where there is no limit.
+                  type: int
+                  sample: 256000
+                machine_max:
+                  description: The machine's own limit, the smaller one of C(kernel.pid_max) and C(kernel.threads-max).
+                  type: int
+                  sample: 514563
+                ratio:
+                  description: The one divided by the other.
+                  type: float
+                  sample: 0.498
+                reason:
+                  description: Why it is not known.
+                  type: str
+                  sample: null
             reserved_memory_bytes:
               description: The memory that pods do not get, C(kubeReserved), C(systemReserved) and the hard threshold together.
               type: int
@@ -1343,6 +1582,23 @@ ansible_facts:
                   description: Why it is not known, or what of it is not.
                   type: str
                   sample: null
+            changed_since_start:
+              description: The configuration files that were changed after it started, which it has not read as they are. V(null) where its start is not known.
+              type: list
+              elements: str
+              sample: ["/etc/containerd/config.toml"]
+            socket:
+              description: The socket that it is reached by, as it or the kubelet was told, or else the usual one that is there.
+              type: dict
+              contains:
+                path:
+                  description: The socket. V(null) where none is known.
+                  type: str
+                  sample: /run/containerd/containerd.sock
+                exists:
+                  description: Whether it is there.
+                  type: bool
+                  sample: true
             sockets:
               description: The usual sockets of runtimes, and the one that the kubelet is told to use.
               type: list
@@ -1400,6 +1656,10 @@ ansible_facts:
               description: What is free for users that are not root.
               type: int
               sample: 31526778470
+            available_percent:
+              description: The same, in percent of the size.
+              type: float
+              sample: 30.0
             inodes:
               description: The number of inodes. V(null) where the file system has no fixed number.
               type: int
@@ -1408,10 +1668,34 @@ ansible_facts:
               description: How many of them are free.
               type: int
               sample: 6012345
+            inodes_free_percent:
+              description: The same, in percent of their number.
+              type: float
+              sample: 91.74
             gc_percent:
               description: The use in percent as the kubelet compares it with C(imageGCHighThresholdPercent).
               type: int
               sample: 71
+            gc_high_percent:
+              description: The kubelet's C(imageGCHighThresholdPercent). This and what follows are V(null) where no kubelet measures this file system.
+              type: int
+              sample: 85
+            eviction_percent:
+              description: The part that is free, in percent, below which pods are evicted at once. V(0) where there is no such threshold.
+              type: float
+              sample: 10.0
+            headroom_percent:
+              description: How much of the whole, in percent, may still be used until then.
+              type: float
+              sample: 20.0
+            inodes_eviction_percent:
+              description: The same as C(eviction_percent), for inodes.
+              type: float
+              sample: 5.0
+            inodes_headroom_percent:
+              description: The same as C(headroom_percent), for inodes.
+              type: float
+              sample: 86.74
             used_bytes:
               description: The bytes of the images by the runtime's own count. V(null) unless O(probe=active).
               type: int
@@ -1739,6 +2023,10 @@ ansible_facts:
               description: Whether there is a reason. V(null) where there is none, yet not everything could be told.
               type: bool
               sample: true
+            pending_days:
+              description: For how many whole days the first reason has been there. V(null) where there is none, or none with a time.
+              type: int
+              sample: 1
             reasons:
               description: Each reason.
               type: list
@@ -1775,6 +2063,10 @@ ansible_facts:
               description: The processes killed on the machine since its boot, those for a container's own limit too.
               type: int
               sample: 3
+            outside_pods:
+              description: Those of them that hit no pod. V(null) where those of pods that are gone are not counted, as on cgroup v1.
+              type: int
+              sample: 1
             pods:
               description: Those of them in pods.
               type: dict
@@ -1783,6 +2075,10 @@ ansible_facts:
                   description: Their number.
                   type: int
                   sample: 2
+                kills_per_day:
+                  description: The same per day since boot. The first day counts as a whole one.
+                  type: float
+                  sample: 2.0
                 reason:
                   description: Why it is V(null), or may be too low.
                   type: str
@@ -1852,7 +2148,7 @@ ansible_facts:
                   type: str
                   sample: systemd
             pids:
-              description: The tasks of all pods.
+              description: The tasks of all pods, and of the machine.
               type: dict
               contains:
                 current:
@@ -1863,6 +2159,22 @@ ansible_facts:
                   description: The most that they may have, an integer or the string V(unlimited).
                   type: raw
                   sample: 115213
+                fullness:
+                  description: The part of these that is in use, from 0 to 1, or of the machine's where the pods have no limit.
+                  type: float
+                  sample: 0.0036
+                machine_current:
+                  description: The tasks of the whole machine, as the kubelet counts them.
+                  type: int
+                  sample: 891
+                machine_max:
+                  description: The most that there may be, the smaller one of C(kernel.pid_max) and C(kernel.threads-max).
+                  type: int
+                  sample: 514563
+                machine_fullness:
+                  description: The part of these that is in use, from 0 to 1.
+                  type: float
+                  sample: 0.0017
             psi:
               description: Whether the kernel tells of pressure stall information.
               type: bool

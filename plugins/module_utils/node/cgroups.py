@@ -144,11 +144,34 @@ def _delegated(host: Host, path: str | None) -> list[str] | None:
     return _words(host, f"{root}/{path}/cgroup.controllers" if path else f"{root}/cgroup.subtree_control")
 
 
-def _pids(host: Host, path: str | None) -> dict[str, int | str | None]:
-    """How many tasks all pods have and may have."""
+def _pids(host: Host, path: str | None) -> dict[str, Any]:
+    """How many tasks all pods have and may have, and the whole machine, by the rule of the kubelet's ``pid.available``.
+
+    Each ``fullness`` is the share that is taken; without a limit of the pods' own, the machine's is theirs.
+    """
+    tasks = re.match(r"(?:\S+ ){3}[0-9]+/([0-9]{1,10}) ", host.read("/proc/loadavg") or "")
+    ceilings = [host.integer(f"/proc/sys/kernel/{name}") for name in ("pid_max", "threads-max")]
+    known = [each for each in ceilings if each]
+    machine_current, machine_max = int(tasks.group(1)) if tasks else None, min(known) if len(known) == 2 else None
+    current, limit = _pids_of_pods(host, path)
+    return {
+        "current": current,
+        "max": limit,
+        "fullness": _share(current, machine_max if limit == "unlimited" else limit),
+        "machine_current": machine_current,
+        "machine_max": machine_max,
+        "machine_fullness": _share(machine_current, machine_max),
+    }
+
+
+def _pids_of_pods(host: Host, path: str | None) -> tuple[int | None, int | str | None]:
     pids = tree(host, "pids")
     if pids is None or path is None:
-        return {"current": None, "max": None}
+        return None, None
     most = (host.read(f"{pids.root}/{path}/pids.max") or "").strip()
     limit = int(most) if most.isdecimal() else "unlimited" if most == "max" else None
-    return {"current": host.integer(f"{pids.root}/{path}/pids.current"), "max": limit}
+    return host.integer(f"{pids.root}/{path}/pids.current"), limit
+
+
+def _share(part: int | None, whole: int | str | None) -> float | None:
+    return round(part / whole, 4) if part is not None and isinstance(whole, int) and whole else None

@@ -24,9 +24,10 @@ _COUNTERS = {"insert_failed": 9, "drop": 10, "early_drop": 11}
 
 
 def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
-    """The subset ``conntrack``: {count, max, fullness, insert_failed, drop, early_drop, reason}.
+    """The subset ``conntrack``: {count, max, fullness, insert_failed, drop, early_drop, and two rates, reason}.
 
-    ``fullness`` is count / max. The counters are sums over the CPUs since boot, of our network namespace.
+    ``fullness`` is count / max. The counters are sums over the CPUs since boot, of our network namespace; the rates are what
+    they come to per hour, ``lost_per_hour`` those of ``drop`` and ``early_drop`` together.
     """
     reasons: list[str] = []
     count = maximum = None
@@ -55,8 +56,19 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
         "max": maximum,
         "fullness": round(count / maximum, 4) if count is not None and maximum else None,
         **{name: None if counters is None else counters.get(name) for name in _COUNTERS},
+        "insert_failed_per_hour": _per_hour(host, counters, "insert_failed"),
+        "lost_per_hour": _per_hour(host, counters, "drop", "early_drop"),
         "reason": "; ".join(reasons) or None,
     }
+
+
+def _per_hour(host: Host, counters: dict[str, int] | None, *names: str) -> float | None:
+    """Since boot; None where the counters or the uptime are not known. What came within the first hour counts for a whole one."""
+    try:
+        hours = max(host.uptime() / 3600, 1.0)
+    except HostError:
+        return None
+    return None if counters is None else round(sum(counters[name] for name in names) / hours, 2)
 
 
 def _from_proc(host: Host) -> dict[str, int] | None:

@@ -13,7 +13,10 @@ from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.node import runtime
+from ansible_collections.bulwark.node.plugins.module_utils.node import kubelet, kubelet_config, runtime
+from ansible_collections.bulwark.node.plugins.module_utils.node.filesystem import measured
+from ansible_collections.bulwark.node.plugins.module_utils.node.kubelet_config import Config
+from ansible_collections.bulwark.node.plugins.module_utils.node.kubelet_eviction import headroom
 from ansible_collections.bulwark.node.plugins.module_utils.node.mounts import Mount, mounts
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 from ansible_collections.bulwark.node.plugins.module_utils.node.runtime import Runtime
@@ -40,48 +43,40 @@ def facts(host: Host, request: Request = PASSIVE) -> list[dict[str, Any]]:
             stores.setdefault(host.resolved(each.config.root), each)
     for path in _USUAL:
         stores.setdefault(host.resolved(path), None)
-    mounted = mounts(host)
-    entries = (_entry(host, path, owner, mounted, request) for path, owner in stores.items())
+    mounted, agent = mounts(host), kubelet.find(host)
+    config = kubelet_config.read(host, agent) if agent else None
+    entries = (_entry(host, path, owner, mounted, config, request) for path, owner in stores.items())
     return [entry for entry in entries if entry]
 
 
 def _entry(
-    host: Host, path: str, owner: Runtime | None, mounted: list[Mount], request: Request
+    host: Host, path: str, owner: Runtime | None, mounted: list[Mount], config: Config | None, request: Request
 ) -> dict[str, Any] | None:
     """One folder, or None where there is no such folder."""
     if owner and owner.kind == "containerd" and owner.config.snapshotter:
         # Images lie in the snapshotter's own folder, which may be a mount of its own.
         inner = f"{path}/io.containerd.snapshotter.v1.{owner.config.snapshotter}"
         path = host.resolved(inner) if host.exists(inner) else path
-    status = host.statvfs(path)
-    if status is None:
+    found = measured(host, path, mounted)
+    if found is None:
         return None
-    mount = _mount_of(mounted, path)
-    capacity, available = status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
+    capacity, available = found["capacity_bytes"], found["available_bytes"]
+    current = bool(owner and owner.current)
     used, reason = _used(host, owner, request)
+    # No kubelet measures the store of another runtime.
+    kubelets = config if current and config else Config(reason="no kubelet measures it")
+    high = kubelets.scalars.get("imageGCHighThresholdPercent")
     return {
         "runtime": owner.kind if owner else None,
-        "current": bool(owner and owner.current),
-        "path": path,
-        "mountpoint": mount.path if mount else None,
-        "device": mount.source if mount else None,
-        "fstype": mount.fstype if mount else None,
-        "capacity_bytes": capacity,
-        "available_bytes": available,
-        # A file system without a fixed number of inodes says 0.
-        "inodes": status.f_files or None,
-        "inodes_free": status.f_ffree if status.f_files else None,
+        "current": current,
+        **found,
         # What the kubelet holds against imageGCHighThresholdPercent.
         "gc_percent": 100 - available * 100 // capacity if capacity else None,
+        "gc_high_percent": high.value if high else None,
+        **headroom(kubelets, "imagefs", found),
         "used_bytes": used,
         "reason": reason,
     }
-
-
-def _mount_of(mounted: list[Mount], path: str) -> Mount | None:
-    """The longest mount point above the path; of several at one place the last, which covers the others."""
-    above = [mount for mount in mounted if f"{path}/".startswith(mount.path.rstrip("/") + "/")]
-    return max(reversed(above), key=lambda mount: len(mount.path), default=None)
 
 
 def _used(host: Host, owner: Runtime | None, request: Request) -> tuple[int | None, str | None]:

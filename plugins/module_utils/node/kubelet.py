@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import processes
 
-__all__ = ["NAMES", "Kubelet", "among", "find"]
+__all__ = ["NAMES", "Kubelet", "among", "find", "is_enabled"]
 
 # By the name of the process; distributions may run the kubelet inside of their own. What the cgroup says comes first:
 # RKE2 and k0s start a process of the kubelet's own name in a unit of another one.
@@ -42,6 +42,17 @@ class Kubelet:
         """Who starts it: ``kubelet`` (itself), ``k3s``, ``rke2``, ``microk8s`` or ``k0s``."""
         by_unit = (name for prefix, name in _UNIT_FLAVOURS.items() if self.unit.startswith(prefix))
         return _FLAVOURS.get(self.process) or next(by_unit, "kubelet")
+
+
+# k0scontroller may run without a kubelet.
+_ENABLED = frozenset({*_UNITS.values(), "rke2-agent.service", "rke2-server.service", "k0sworker.service"})
+_UNIT_FOLDER = "/etc/systemd/system"
+
+
+def is_enabled(host: Host) -> bool:
+    """Whether systemd starts a kubelet at boot: a unit of one is wanted by a target."""
+    targets = [name for name in host.names(_UNIT_FOLDER) if name.endswith(".wants")]
+    return any(unit in _ENABLED for target in targets for unit in host.names(f"{_UNIT_FOLDER}/{target}"))
 
 
 def find(host: Host) -> Kubelet | None:

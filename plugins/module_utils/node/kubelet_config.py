@@ -20,7 +20,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.node import kubelet_s
 from ansible_collections.bulwark.node.plugins.module_utils.node.kubelet import Kubelet
 from ansible_collections.bulwark.node.plugins.module_utils.units import parse_quantity
 
-__all__ = ["Config", "Reservation", "Setting", "read", "reservation"]
+__all__ = ["Config", "Reservation", "Setting", "read", "reservation", "threshold"]
 
 
 class _Field(NamedTuple):
@@ -31,17 +31,19 @@ class _Field(NamedTuple):
     default: Any
 
 
-# Since 1.31 the runtime may say which cgroup driver where nothing is set.
+# Since 1.31 the runtime may say which cgroup driver where nothing is set; 1.35 is the first that refuses cgroup v1 by itself.
 _SCALARS: Mapping[str, _Field] = {
     "cgroupDriver": _Field("cgroup-driver", str, None),
     "containerRuntimeEndpoint": _Field("container-runtime-endpoint", str, None),
     "cpuManagerPolicy": _Field("cpu-manager-policy", str, "none"),
+    "failCgroupV1": _Field("fail-cgroupv1", bool, None),
     "failSwapOn": _Field("fail-swap-on", bool, True),
     "imageGCHighThresholdPercent": _Field("image-gc-high-threshold", int, 85),
     "imageGCLowThresholdPercent": _Field("image-gc-low-threshold", int, 80),
     "maxPods": _Field("max-pods", int, 110),
     "memoryManagerPolicy": _Field("memory-manager-policy", str, "None"),
     "podPidsLimit": _Field("pod-max-pids", int, -1),
+    "protectKernelDefaults": _Field("protect-kernel-defaults", bool, False),
     "reservedSystemCPUs": _Field("reserved-cpus", str, None),
     "topologyManagerPolicy": _Field("topology-manager-policy", str, "none"),
     "topologyManagerScope": _Field("topology-manager-scope", str, "container"),
@@ -147,17 +149,17 @@ def reservation(config: Config, memory_total: int) -> Reservation:
 
     try:
         size = parse_quantity(memory("kubeReserved")) + parse_quantity(memory("systemReserved"))
-        return Reservation(size + _threshold(memory("evictionHard", "memory.available"), memory_total), None)
+        return Reservation(size + threshold(memory("evictionHard", "memory.available"), memory_total), None)
     except (ValueError, OverflowError) as error:
         return Reservation(None, f"the kubelet's reservations cannot be read: {error}")
 
 
-def _threshold(text: str, memory_total: int) -> int:
-    """Bytes of a threshold: a quantity, or a percentage of the memory; 0 % and 100 % switch it off."""
+def threshold(text: str, whole: int) -> int:
+    """What a threshold of eviction comes to: a quantity, or a percentage of the whole; 0 % and 100 % switch it off, and are 0."""
     if not text.endswith("%"):
         return parse_quantity(text)
     percent = float(text[:-1])
-    return 0 if percent in (0, 100) else int(memory_total * percent / 100)
+    return 0 if percent in (0, 100) else int(whole * percent / 100)
 
 
 # merging

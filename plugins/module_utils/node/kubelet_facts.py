@@ -17,9 +17,17 @@ from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.node import kubelet, kubelet_config, numa
+from ansible_collections.bulwark.node.plugins.module_utils.node import (
+    kubelet,
+    kubelet_config,
+    kubelet_eviction,
+    kubelet_validation,
+    numa,
+)
+from ansible_collections.bulwark.node.plugins.module_utils.node.filesystem import measured
 from ansible_collections.bulwark.node.plugins.module_utils.node.kubelet_config import Config
 from ansible_collections.bulwark.node.plugins.module_utils.node.meminfo import meminfo
+from ansible_collections.bulwark.node.plugins.module_utils.node.mounts import mounts
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 from ansible_collections.bulwark.node.plugins.module_utils.node.system import boot_time
 from ansible_collections.bulwark.node.plugins.module_utils.units import format_size, parse_quantity
@@ -52,11 +60,13 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     # Only its command line tells where the configuration is.
     config = kubelet_config.read(host, agent) if agent else Config(reason="no kubelet is running")
     booted = boot_time(host)
-    reserved = kubelet_config.reservation(config, _memory_total(host) if agent else 0)
+    total = _memory_total(host) if agent else 0
+    reserved = kubelet_config.reservation(config, total)
     states = [state for manager in _MANAGERS if (state := _state(host, manager, config.root_dir))]
     started_at = int(booted + agent.started_at) if agent and booted is not None else None
     return {
         "running": agent is not None,
+        "enabled": kubelet.is_enabled(host),
         "flavour": agent.flavour if agent else None,
         "pid": agent.pid if agent else None,
         "started_at": started_at,
@@ -64,11 +74,16 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
         "unit": agent.unit if agent else None,
         "config": config.facts(),
         # The running kubelet does not know of these as they are: it reads them at its start alone.
-        "changed_since_start": [
-            path for path in config.files if started_at is not None and (host.changed_at(path) or 0) > started_at
-        ],
+        "changed_since_start": None
+        if started_at is None
+        else [path for path in config.files if (host.changed_at(path) or 0) > started_at],
+        "config_conflicts": kubelet_validation.conflicts(host, config, total),
         "reserved_memory_bytes": reserved.size,
         "reserved_memory_reason": reserved.reason,
+        "evictions": kubelet_eviction.evictions(config, total),
+        "memory_eviction": kubelet_eviction.memory_headroom(host, config),
+        "node_fs": _node_fs(host, config),
+        "pod_pids": _pod_pids(host, config),
         "state_files": [
             {"manager": state.manager, "path": state.path, "policy": state.policy, "reason": state.reason}
             for state in states
@@ -78,6 +93,26 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
         ],
         "reason": None if agent else "no kubelet is running",
     }
+
+
+def _node_fs(host: Host, config: Config) -> dict[str, Any] | None:
+    """The file system of the kubelet's own folder, ``nodefs``; None where there is no such folder."""
+    found = measured(host, host.resolved(config.root_dir), mounts(host))
+    return None if found is None else {**found, **kubelet_eviction.headroom(config, "nodefs", found)}
+
+
+def _pod_pids(host: Host, config: Config) -> dict[str, Any]:
+    """{most, machine_max, ratio, reason}: what all pods together may take, each at its limit, beside what the machine has."""
+    pods, each = (config.scalars.get(name) for name in ("maxPods", "podPidsLimit"))
+    ceilings = [host.integer(f"/proc/sys/kernel/{name}") for name in ("pid_max", "threads-max")]
+    machine = min(filter(None, ceilings), default=None)
+    reason, most = config.reason, None
+    if pods and each and each.value > 0:
+        most = pods.value * each.value
+    elif reason is None:
+        reason = "podPidsLimit sets no limit"
+    ratio = round(most / machine, 3) if most is not None and machine else None
+    return {"most": most, "machine_max": machine, "ratio": ratio, "reason": reason}
 
 
 def _state(host: Host, manager: str, folder: str) -> _State | None:

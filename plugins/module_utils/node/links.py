@@ -64,7 +64,7 @@ class Link:
 
 
 def facts(host: Host, request: Request = PASSIVE) -> list[dict[str, Any]]:
-    """The subset ``links``: {name, kind, mtu, min_mtu, max_mtu, master, lower, fits_lower, driver, manager, reason}, by index."""
+    """The subset ``links``, by index: {name, kind, mtu, min_mtu, max_mtu, master, lower, fits_lower, driver, rp_filter, manager, reason}."""
     from ansible_collections.bulwark.node.plugins.module_utils.node import link_managers
 
     links = observe(host)
@@ -89,6 +89,7 @@ def facts(host: Host, request: Request = PASSIVE) -> list[dict[str, Any]]:
                 "lower": names.get(link.lower or 0),
                 "fits_lower": _fits(link, mtus.get(link.lower or 0)),
                 "driver": None if link.kind else _target(host, f"{link.folder}/device/driver"),
+                "rp_filter": _rp_filter(host, posixpath.basename(link.folder)),
                 "manager": manager,
                 "reason": "; ".join(reasons) or None,
             }
@@ -99,6 +100,12 @@ def facts(host: Host, request: Request = PASSIVE) -> list[dict[str, Any]]:
 def _fits(link: Link, lower: int | None) -> bool | None:
     """Whether its frames, with what it adds to each, are none too large for the link that it stands on; None without one."""
     return None if lower is None or link.mtu is None else link.mtu + link.overhead <= lower
+
+
+def _rp_filter(host: Host, name: str) -> int | None:
+    """The check of source addresses that counts for a link: the larger one of its own and that of all (ip-sysctl.rst)."""
+    found = [host.integer(f"/proc/sys/net/ipv4/conf/{each}/rp_filter") for each in ("all", name)]
+    return None if None in found else max(filter(None, found), default=0)
 
 
 def observe(host: Host) -> list[Link]:

@@ -16,7 +16,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.node.meminfo import m
 from ansible_collections.bulwark.node.plugins.module_utils.node.mounts import unescaped
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 
-__all__ = ["facts"]
+__all__ = ["as_the_kubelet", "facts"]
 
 
 def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     return {
         "meminfo": lines,
         "free": _free(lines),
-        "kubelet": _kubelet(host, lines),
+        "kubelet": as_the_kubelet(host, lines),
         "swap": {
             "total": lines.get("SwapTotal"),
             "free": lines.get("SwapFree"),
@@ -69,7 +69,7 @@ def _free(lines: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _kubelet(host: Host, lines: Mapping[str, int]) -> dict[str, Any]:
+def as_the_kubelet(host: Host, lines: Mapping[str, int]) -> dict[str, Any]:
     """What the kubelet's eviction compares with ``memory.available``, by cAdvisor's rule for the root cgroup.
 
     Of the page cache only the inactive part counts as free. The kubelet's number leaves out that pools of hugepages

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import cgroups
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
@@ -20,8 +21,9 @@ _VISITED = 4096
 
 
 def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
-    """The subset ``oom``: {kills, pods {kills, reason}, cgroups[] {path, kills}, reason}.
+    """The subset ``oom``: {kills, outside_pods, pods {kills, kills_per_day, reason}, cgroups[] {path, kills}, reason}.
 
+    ``outside_pods`` are the kills that hit none of the pods: None where those of pods that are gone are not counted.
     Only groups of pods that still exist can be listed, those with the most kills first.
     """
     kills = _number(host, "/proc/vmstat")
@@ -29,9 +31,11 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     reason = None if kills is not None else "/proc/vmstat has no oom_kill: Linux 4.13 is the first that counts"
     if cut:
         reason = "; ".join(filter(None, (reason, f"of the groups of pods the first {_VISITED} were looked at")))
+    whole = kills is not None and pods["kills"] is not None and pods["reason"] is None
     return {
         "kills": kills,
-        "pods": pods,
+        "outside_pods": kills - pods["kills"] if whole and kills is not None else None,
+        "pods": {**pods, "kills_per_day": _per_day(host, pods["kills"])},
         "cgroups": sorted(groups, key=lambda group: (-group["kills"], group["path"]))[:_LISTED],
         "reason": reason,
     }
@@ -84,6 +88,15 @@ def _below(host: Host, root: str, top: str) -> Iterator[str]:
         path = waiting.pop(0)
         yield path
         waiting.extend(f"{path}/{name}" for name in host.folders(f"{root}/{path}"))
+
+
+def _per_day(host: Host, kills: int | None) -> float | None:
+    """Since boot; what came within the first day counts for a whole one."""
+    try:
+        days = max(host.uptime() / 86400, 1.0)
+    except HostError:
+        return None
+    return None if kills is None else round(kills / days, 2)
 
 
 def _number(host: Host, path: str) -> int | None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
@@ -32,8 +33,9 @@ _NEEDS_RESTARTING = (
 
 
 def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
-    """The subset ``reboot``: {required, reasons[] {source, detail, since}, transaction_running, reason}.
+    """The subset ``reboot``: {required, pending_days, reasons[] {source, detail, since}, transaction_running, reason}.
 
+    ``pending_days`` are whole days since the first of the reasons, as far as those have a time.
     ``required`` is None where nothing asks for a reboot, yet not everything could be told.
     """
     reasons, untold = [*_sentinel(host), *_packages(host)], []
@@ -47,6 +49,7 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     running, unlocked = _transaction(host)
     return {
         "required": True if reasons else None if untold else False,
+        "pending_days": _days(reasons),
         "reasons": reasons,
         "transaction_running": running,
         "reason": "; ".join([*untold, *([unlocked] if unlocked else [])]) or None,
@@ -55,6 +58,11 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
 
 def _reason(source: str, detail: str, since: int | None) -> dict[str, Any]:
     return {"source": source, "detail": detail, "since": since}
+
+
+def _days(reasons: list[dict[str, Any]]) -> int | None:
+    since = [reason["since"] for reason in reasons if reason["since"] is not None]
+    return max(0, int(time.time()) - min(since)) // 86400 if since else None
 
 
 def _sentinel(host: Host) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.node import kubelet, kubelet_config, processes
+from ansible_collections.bulwark.node.plugins.module_utils.node import kubelet, kubelet_config, processes, system
 from ansible_collections.bulwark.node.plugins.module_utils.node.kubelet import Kubelet
 from ansible_collections.bulwark.node.plugins.module_utils.node.processes import Process
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
@@ -91,11 +91,30 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
         "version": version,
         "version_reason": reason,
         "config": (current.config if current else RuntimeConfig()).facts(),
+        "changed_since_start": _changed(host, current) if current else None,
+        "socket": _where(host, current),
         "sockets": [
             {"path": path, "exists": host.exists(path)} for path in sorted({*_SOCKETS, *filter(None, [endpoint])})
         ],
         "reason": None if current else "no container runtime was found",
     }
+
+
+def _where(host: Host, current: Runtime | None) -> dict[str, Any]:
+    """The socket of the runtime, as it or the kubelet was told, or else the usual one of its kind that is there."""
+    path = current.socket if current else None
+    if current and not path:
+        path = next((each for each, kind in _SOCKETS.items() if kind == current.kind and host.exists(each)), None)
+    return {"path": path, "exists": host.exists(path) if path else None}
+
+
+def _changed(host: Host, runtime: Runtime) -> list[str] | None:
+    """The files that changed after it started, which it has not read as they are; None where its start is not known."""
+    booted = system.boot_time(host)
+    after_boot = runtime.process.started_at if runtime.process else None
+    if booted is None or after_boot is None:
+        return None
+    return [path for path in runtime.config.files if (host.changed_at(path) or 0) > int(booted + after_boot)]
 
 
 def observe(host: Host) -> tuple[str | None, list[Runtime]]:
@@ -340,7 +359,7 @@ def _crio(host: Host, process: Process | None, files: list[str]) -> RuntimeConfi
 
 
 def _docker(host: Host, process: Process | None, files: list[str]) -> RuntimeConfig:
-    from ansible_collections.bulwark.node.plugins.module_utils.node import cgroups, system
+    from ansible_collections.bulwark.node.plugins.module_utils.node import cgroups
 
     path = _option(process, "--config-file") or "/etc/docker/daemon.json"
     text = host.read(path, _LIMIT)

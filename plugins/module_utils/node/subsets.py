@@ -30,6 +30,7 @@ SUBSETS = (
     "bridges",
     "routes",
     "conntrack",
+    "neighbours",
     "sysctls",
     "time_sync",
     "kubelet",
@@ -71,6 +72,8 @@ def _gatherer(name: str) -> Callable[[Host, Request], Any]:
         from ansible_collections.bulwark.node.plugins.module_utils.node.routes import facts
     elif name == "conntrack":
         from ansible_collections.bulwark.node.plugins.module_utils.node.conntrack import facts
+    elif name == "neighbours":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.neighbours import facts
     elif name == "sysctls":
         from ansible_collections.bulwark.node.plugins.module_utils.node.sysctls import facts
     elif name == "time_sync":

@@ -60,12 +60,16 @@ _OWNERS = {
     "net.netfilter.": "nf_conntrack is not loaded",
 }
 _ABSENT = "this kernel has no such setting"
+# Kubernetes' own range for NodePorts, unless its API server is given another one (--service-node-port-range).
+_NODE_PORTS = range(30000, 32768)
+_RESERVED = "/proc/sys/net/ipv4/ip_local_reserved_ports"
 
 
 def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     """The subset ``sysctls``: a key for each of NAMES, and ``reasons[]`` {name, reason} of those that are None.
 
-    A number is an int; several are text with single spaces between them.
+    A number is an int; several are text with single spaces between them. ``bridge_netfilter`` and ``node_ports`` are what
+    some of them come to.
     """
     outside = host.root and netns.foreign(host)
     values: dict[str, int | str | None] = {}
@@ -83,7 +87,46 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
         values[name] = None if text is None else _value(text)
         if text is None:
             reasons.append({"name": name, "reason": reason})
-    return {**values, "reasons": reasons}
+    return {
+        **values,
+        "bridge_netfilter": None if outside else _bridge_netfilter(host, values["net.bridge.bridge-nf-call-iptables"]),
+        "node_ports": _node_ports(host, values["net.ipv4.ip_local_port_range"], bool(outside)),
+        "reasons": reasons,
+    }
+
+
+def _bridge_netfilter(host: Host, value: int | str | None) -> bool | None:
+    """Whether iptables sees what bridges forward. Without br_netfilter there is no such setting, and it does not."""
+    if value is None:
+        return False if host.exists("/proc/sys/net/ipv4") and not host.exists("/proc/sys/net/bridge") else None
+    return value == 1
+
+
+def _node_ports(host: Host, span: int | str | None, outside: bool) -> dict[str, Any]:
+    """{first, last, ephemeral, reason}: how many of the NodePorts the kernel may give to connections that it opens itself."""
+    known: dict[str, Any] = {"first": _NODE_PORTS[0], "last": _NODE_PORTS[-1], "ephemeral": None}
+    if outside:
+        return {**known, "reason": netns.FOREIGN}
+    try:
+        taken = _ports(str(span).replace(" ", "-")) & set(_NODE_PORTS)
+        kept = _ports((host.read(_RESERVED, 1 << 19) or "").strip())
+    except HostError as error:
+        return {**known, "reason": str(error)}
+    except ValueError:
+        return {**known, "reason": "net.ipv4.ip_local_port_range or ip_local_reserved_ports is no list of ports"}
+    return {**known, "ephemeral": len(taken - kept), "reason": None}
+
+
+def _ports(text: str) -> set[int]:
+    """The numbers of ``80,1000-2000``. Raises ValueError."""
+    found: set[int] = set()
+    for part in filter(None, text.split(",")):
+        first, dash, last = part.partition("-")
+        begin, end = int(first), int(last if dash else first)
+        if not 0 <= begin <= end <= 0xFFFF:
+            raise ValueError(part)
+        found.update(range(begin, end + 1))
+    return found
 
 
 def _value(text: str) -> int | str:

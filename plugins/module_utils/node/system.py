@@ -31,6 +31,7 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     booted = boot_time(host)
     version = cgroups.version(host)
     microcode = (host.read(_MICROCODE) or "").strip()
+    version_of = re.match(r"([0-9]{1,4})\.([0-9]{1,4})(?![0-9])", kernel or "")
     missing = [
         name
         for name, value in (
@@ -43,6 +44,8 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     ]
     return {
         "kernel_release": kernel.strip() if kernel else None,
+        "kernel_major": int(version_of.group(1)) if version_of else None,
+        "kernel_minor": int(version_of.group(2)) if version_of else None,
         "architecture": os.uname().machine,
         "os_id": release.get("ID"),
         "os_version": release.get("VERSION_ID"),
