@@ -65,13 +65,21 @@ def test_the_facts_of_a_captured_dump(monkeypatch: pytest.MonkeyPatch, tree: Pat
         "max_mtu": 65535,
         "master": None,
         "lower": None,
+        "fits_lower": None,
         "driver": None,
         "manager": None,
     }
     plain |= {"reason": UNMANAGED}
     assert found["lo"] == {**plain, "name": "lo", "kind": None, "mtu": 65536, "min_mtu": 0, "max_mtu": None}
     assert found["vnet0"] == {**plain, "name": "vnet0", "kind": "veth", "mtu": 1500, "master": "br0"}
-    assert found["vxlan5"] == {**plain, "name": "vxlan5", "kind": "vxlan", "mtu": 1450, "lower": "br0"}
+    assert found["vxlan5"] == {
+        **plain,
+        "name": "vxlan5",
+        "kind": "vxlan",
+        "mtu": 1450,
+        "lower": "br0",
+        "fits_lower": True,
+    }
     # Its other end is in another network namespace, and nothing that it stands on.
     assert found["cali0ef24b1a2c9"] == {**plain, "name": "cali0ef24b1a2c9", "kind": "veth", "mtu": 1500}
 

@@ -91,6 +91,7 @@ FACTS = {
         "defrag": None,
         "shmem_enabled": None,
         "khugepaged": {},
+        "always_for": [],
         "sizes": [],
         "reason": "this kernel has no transparent hugepages",
     },
