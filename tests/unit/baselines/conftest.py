@@ -76,13 +76,17 @@ def patched(patch: Mapping[str, Any] | None) -> dict[str, Any]:
     return facts
 
 
-def judged(name: str, control: str, patch: Mapping[str, Any] | None, params: Mapping[str, Any] | None = None) -> Finding:
+def judged(
+    name: str, control: str, patch: Mapping[str, Any] | None, params: Mapping[str, Any] | None = None
+) -> Finding:
     """What a control of a baseline says of the patched facts."""
     found = assess.assess(patched(patch), _subject(name, params), TODAY)
     return next(finding for finding in found if finding["control"] == control)
 
 
-def judged_pool(name: str, control: str, patches: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> dict[str, Finding]:
+def judged_pool(
+    name: str, control: str, patches: Mapping[str, Any], params: Mapping[str, Any] | None = None
+) -> dict[str, Finding]:
     """What a fleet control says of each host of a pool, by the host's name."""
     hosts = {host: (patched(patch), _subject(name, params)) for host, patch in patches.items()}
     found = assess.assess_fleet(hosts, TODAY)
