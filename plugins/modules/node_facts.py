@@ -1340,7 +1340,7 @@ ansible_facts:
                   type: str
                   sample: is 85, and must be below imageGCHighThresholdPercent, 80
             evictions:
-              description: Each signal that has a threshold, C(hard) or C(soft).
+              description: Each signal that has a threshold, C(hard) or C(soft). V(null) where the configuration is not known.
               type: list
               elements: dict
               contains:
@@ -1680,6 +1680,10 @@ ansible_facts:
               description: The kubelet's C(imageGCHighThresholdPercent). This and what follows are V(null) where no kubelet measures this file system.
               type: int
               sample: 85
+            gc_margin_percent:
+              description: How far images are collected before pods are evicted for their space, in percent of the file system. Below V(0) pods go first.
+              type: float
+              sample: 0.0
             eviction_percent:
               description: The part that is free, in percent, below which pods are evicted at once. V(0) where there is no such threshold.
               type: float

@@ -66,6 +66,8 @@ def _entry(
     # No kubelet measures the store of another runtime.
     kubelets = config if current and config else Config(reason="no kubelet measures it")
     high = kubelets.scalars.get("imageGCHighThresholdPercent")
+    room = headroom(kubelets, "imagefs", found)
+    evicts = room["eviction_percent"]
     return {
         "runtime": owner.kind if owner else None,
         "current": current,
@@ -73,7 +75,9 @@ def _entry(
         # What the kubelet holds against imageGCHighThresholdPercent.
         "gc_percent": 100 - available * 100 // capacity if capacity else None,
         "gc_high_percent": high.value if high else None,
-        **headroom(kubelets, "imagefs", found),
+        **room,
+        # Below 0 eviction comes before images are collected.
+        "gc_margin_percent": round(100 - high.value - evicts, 2) if high and evicts is not None else None,
         "used_bytes": used,
         "reason": reason,
     }

@@ -16,11 +16,13 @@ from ansible_collections.bulwark.node.plugins.module_utils.node.meminfo import m
 __all__ = ["evictions", "headroom", "memory_headroom"]
 
 
-def evictions(config: Config, memory_total: int) -> list[dict[str, Any]]:
+def evictions(config: Config, memory_total: int) -> list[dict[str, Any]] | None:
     """For each signal {signal, hard, soft, contradicts}: a soft threshold that is not above the hard one never acts.
 
-    ``contradicts`` is None where the two are of different kinds, a share and a size, and the whole is not known.
+    None where the configuration is not known. ``contradicts`` is None where the two are of different kinds, a share and a size, and the whole is not known.
     """
+    if config.reason is not None:
+        return None
     hard, soft = (_texts(config, key) for key in ("evictionHard", "evictionSoft"))
     return [
         {

@@ -105,8 +105,8 @@ def _bridge_netfilter(host: Host, value: int | str | None) -> bool | None:
 def _node_ports(host: Host, span: int | str | None, outside: bool) -> dict[str, Any]:
     """{first, last, ephemeral, reason}: how many of the NodePorts the kernel may give to connections that it opens itself."""
     known: dict[str, Any] = {"first": _NODE_PORTS[0], "last": _NODE_PORTS[-1], "ephemeral": None}
-    if outside:
-        return {**known, "reason": netns.FOREIGN}
+    if outside or span is None:
+        return {**known, "reason": netns.FOREIGN if outside else "there is no net.ipv4.ip_local_port_range"}
     try:
         taken = _ports(str(span).replace(" ", "-")) & set(_NODE_PORTS)
         kept = _ports((host.read(_RESERVED, 1 << 19) or "").strip())
