@@ -875,7 +875,7 @@ ansible_facts:
                   type: bool
                   sample: true
             widest_mtu:
-              description: The largest MTU of the bridge, its ports, and what stands on it.
+              description: The largest MTU of the bridge and its ports.
               type: int
               sample: 9000
             narrow:

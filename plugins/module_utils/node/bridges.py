@@ -33,7 +33,7 @@ def shape(bridge: Link, found: Sequence[Link], by_us: bool) -> dict[str, Any]:
     ports = [link for link in found if link.master == bridge.index]
     uppers = [link for link in found if bridge.index == link.lower or link.index == bridge.master]
     mtus = [port.mtu for port in ports if port.mtu is not None]
-    widest = max((link.mtu for link in (bridge, *ports, *uppers) if link.mtu is not None), default=None)
+    widest = max((link.mtu for link in (bridge, *ports) if link.mtu is not None), default=None)
     narrow = [port for port in ports if port.mtu is not None and widest is not None and port.mtu < widest]
     is_pinned, reason = (True, "bulwark.node pinned it") if by_us else pinned(bridge.mtu, mtus)
     return {

@@ -138,37 +138,37 @@ def next_boot(host: Host, kernel: Pools) -> dict[str, Any]:
     be told, with the reason.
     """
     try:
-        persisted = observe(host, kernel, has_systemd(host))
-        reason = _undecided(host, kernel, persisted)
+        units = [name for name in host.names(_UNITS) if re.fullmatch(r".*huge.*\.service", name)]
+        owners, reason = _last_words(host, kernel)
+        reason = f"{_UNITS}/{units[0]} may set them" if units else reason
     except BulwarkError as error:
         return {"next_boot": None, "next_boot_reason": str(error)}
     if reason:
         return {"next_boot": None, "next_boot_reason": reason}
-    winners = [owner for owner in persisted.owners if owner.wins]
-    beaten = {parse_key(kernel, owner.key) for owner in winners}
-    ours = {key: value for key, value in persisted.settings.items() if parse_key(kernel, key) not in beaten}
-    after = at_boot(kernel, winners, ours)
+    after = at_boot(kernel, owners, {})
     rows = [
-        {
-            "size": format_size(pool.size),
-            "size_bytes": pool.size,
-            "now": pool.persistent,
-            "total": after.pool(pool.size).persistent,
-        }
-        for pool in kernel.pools
+        {"size": format_size(pool.size), "size_bytes": pool.size, "now": pool.persistent, "total": new.persistent}
+        for pool, new in zip(kernel.pools, after.pools)
     ]
     return {"next_boot": rows, "next_boot_reason": None}
 
 
-def _undecided(host: Host, kernel: Pools, persisted: Persisted) -> str | None:
-    """Why files do not tell what a boot makes of the pools: two that may each be the last word, or a unit of somebody's."""
-    sets = {parse_key(kernel, key): value for key, value in persisted.mine.items() if key.endswith("nr_hugepages")}
-    for owner in persisted.owners:
-        name = parse_key(kernel, owner.key) if owner.key.endswith("nr_hugepages") else None
-        if owner.wins and name and sets.setdefault(name, owner.value) != owner.value and not owner.certain:
-            return f"{owner.path} sets {owner.key} to {owner.value} and another file to {sets[name]}: either may be the last"
-    units = [name for name in host.names(_UNITS) if re.fullmatch(r".*huge.*\.service", name)]
-    return f"{_UNITS}/{units[0]} may set them" if units else None
+def _last_words(host: Host, kernel: Pools) -> tuple[list[Owner], str | None]:
+    """Which file sets each number at boot, ours or another's; else why that cannot be told.
+
+    tuned comes last. systemd-sysctl and systemd-tmpfiles-setup run in no fixed order.
+    """
+    keys = [key for pool in kernel.pools for key in _all_keys(kernel, pool.size) if key.endswith("nr_hugepages")]
+    by_tuned = tuned.owners(host, {("sysctl" if key.startswith("vm.") else "sysfs", key): key for key in keys})
+    found = {parse_key(kernel, owner.key): owner for owner in by_tuned}
+    last: dict[_Name | None, Owner] = {}
+    for dropin in (TMPFILES, SYSCTL) if has_systemd(host) else (SYSCTL,):
+        for owner in dropin.owners(host, "", keys):
+            other = last.setdefault(parse_key(kernel, owner.key), owner) if owner.wins else owner
+            if other.value != owner.value and parse_key(kernel, owner.key) not in found:
+                one, two = (f"{each.path} sets {each.key} to {each.value}" for each in (other, owner))
+                return [], f"{one} and {two}: either may be the last"
+    return list({**last, **found}.values()), None
 
 
 def _empty(pool: Pool) -> Pool:

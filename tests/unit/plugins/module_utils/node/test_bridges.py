@@ -128,3 +128,36 @@ def test_what_stands_on_a_bridge_and_what_it_is_part_of(monkeypatch: pytest.Monk
     assert [upper["name"] for upper in found["uppers"]] == ["br0.5", "mac0", "vrf0"]
     assert (found["pinned"], found["mismatched"], found["effective_mtu"]) == (None, [], 9000)
     assert [port["name"] for port in found["ports"]] == ["eth0"]
+
+
+@pytest.mark.parametrize(
+    ("mtus", "widest", "narrow", "narrow_dynamic"),
+    [
+        ((9000, 9000, 9000), 9000, [], []),
+        # What the host itself sends is lost too where a port takes less.
+        ((9000, 1500, 9000), 9000, ["eth0"], []),
+        ((1500, 9000, 1500), 9000, [], ["vnet0"]),
+        ((1500, 1500, 1400), 1500, [], ["vnet0"]),
+        ((1400, 9000, 9000), 9000, [], []),
+    ],
+)
+def test_ports_that_drop_what_others_send(
+    monkeypatch: pytest.MonkeyPatch,
+    tree: Path,
+    mtus: tuple[int, int, int],
+    widest: int,
+    narrow: list[str],
+    narrow_dynamic: list[str],
+) -> None:
+    bridge, uplink, guest = mtus
+    dump = [
+        link(2, b"br0", b"bridge", mtu=bridge, master=6),
+        link(3, b"eth0", mtu=uplink, master=2),
+        link(4, b"vnet0", b"tun", mtu=guest, master=2),
+        # Nothing that the bridge's ports have to carry.
+        link(6, b"vrf0", b"vrf", mtu=65575),
+    ]
+    answer(monkeypatch, {GETLINK: b"".join(dump) + DONE})
+    (found,) = bridges.facts(Host(root=str(tree)))
+    assert found["widest_mtu"] == widest
+    assert (found["narrow"], found["narrow_dynamic"]) == (narrow, narrow_dynamic)

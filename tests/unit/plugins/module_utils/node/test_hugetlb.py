@@ -285,7 +285,8 @@ def test_what_the_next_boot_makes_of_the_pools(machine: Machine, files: dict[str
                 "/etc/tmpfiles.d/10-bulwark-hugepages.conf": f"# Written by the bulwark.node collection\nw! {SYSFS} - - - - 512",
                 "/etc/sysctl.d/x.conf": "vm.nr_hugepages = 78",
             },
-            "/etc/sysctl.d/x.conf sets vm.nr_hugepages to 78 and another file to 512: either may be the last",
+            f"/etc/tmpfiles.d/10-bulwark-hugepages.conf sets {SYSFS} to 512 and /etc/sysctl.d/x.conf sets vm.nr_hugepages to 78: "
+            "either may be the last",
         ),
     ],
 )

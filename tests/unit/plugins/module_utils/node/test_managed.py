@@ -90,9 +90,9 @@ THP_FILE = "/etc/tmpfiles.d/10-bulwark-transparent-hugepages.conf"
 ENABLED = "/sys/kernel/mm/transparent_hugepage/enabled"
 
 
-def drifted(root: Path, files: dict[str, str], **manifest: Any) -> list[tuple[str, str, str]]:
+def drifted(root: Path, written: dict[str, str], **manifest: Any) -> list[tuple[str, str, str]]:
     """(object, module, detail) of what has changed on a machine with these files."""
-    for path, text in {"/proc/sys/kernel/random/boot_id": f"{BOOT}\n", **files}.items():
+    for path, text in {"/proc/sys/kernel/random/boot_id": f"{BOOT}\n", **written}.items():
         (root / path[1:]).parent.mkdir(parents=True, exist_ok=True)
         (root / path[1:]).write_text(text)
     found = facts(host(root, {"schema": 1, **manifest}))

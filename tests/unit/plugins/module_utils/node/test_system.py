@@ -22,6 +22,7 @@ def host_facts(release: str, os_id: str, version: str, cmdline: list[str], **mor
         "architecture": os.uname().machine,
         "os_id": os_id,
         "os_version": version,
+        "microcode": None,
         "boot_id": BOOT_ID,
         "boot_time": 1790000000,
         "uptime_s": 5000,
@@ -170,3 +171,7 @@ def test_os_release_is_read_as_a_shell_would(machine: Machine, line: str, value:
 def test_os_release_of_the_vendor_serves_where_there_is_none_in_etc(machine: Machine) -> None:
     host = machine("no-hugepages", {"/usr/lib/os-release": "ID=x"}, without=["/etc/os-release"])
     assert system.os_release(host) == {"ID": "x"}
+
+
+def test_the_microcode_of_the_first_cpu(machine: Machine) -> None:
+    assert system.facts(machine("kvm-host"))["microcode"] == "0xd000404"
