@@ -157,7 +157,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 before:
-  description: The subset C(hugepages) of M(bulwark.node.node_facts) as it was.
+  description: The subset C(hugepages) of M(bulwark.node.node_facts) as it was, without C(next_boot).
   returned: success
   type: dict
   sample: {}

@@ -162,6 +162,10 @@ ansible_facts:
               description: The distribution's version, C(VERSION_ID) of os-release(5).
               type: str
               sample: "12"
+            microcode:
+              description: The version of the first CPU's microcode. V(null) in a guest, and where the architecture has none.
+              type: str
+              sample: "0xd000404"
             boot_id:
               description: The identity of this boot. Another value means that the machine was rebooted.
               type: str
@@ -254,6 +258,14 @@ ansible_facts:
               description: The memory of the machine, in bytes.
               type: int
               sample: 25276514304
+            idle_bytes:
+              description: The memory in pages of the pools that are neither in use nor reserved, in bytes.
+              type: int
+              sample: 1073741824
+            idle_percent:
+              description: The same in percent of the memory of the machine.
+              type: float
+              sample: 4.2
             mounts:
               description: Each mounted hugetlbfs with its page size, which is V(null) where the mount does not tell.
               type: list
@@ -282,6 +294,63 @@ ansible_facts:
                   description: The pages asked for on each node, by the node's number.
                   type: dict
                   sample: null
+            boot_unmet:
+              description: The numbers of pages that the kernel's command line asks for and the pools do not have, surplus pages not counted.
+              type: list
+              elements: dict
+              contains:
+                pool:
+                  description: The page size, and the NUMA node where it asks for pages on one.
+                  type: str
+                  sample: 1G on node 1
+                size:
+                  description: The page size.
+                  type: str
+                  sample: 1G
+                size_bytes:
+                  description: The same in bytes.
+                  type: int
+                  sample: 1073741824
+                node:
+                  description: The NUMA node. V(null) where it asks for pages on the whole machine.
+                  type: int
+                  sample: 1
+                asked:
+                  description: The pages asked for.
+                  type: int
+                  sample: 8
+                found:
+                  description: The pages that there are.
+                  type: int
+                  sample: 6
+            next_boot:
+              description:
+                - The pages of each size now and after the next boot, surplus pages not counted, by the arguments that run and the files of
+                  sysctl.d, tmpfiles.d and tuned. What the next boot makes of the arguments is in C(kernel_args).
+                - V(null) where that cannot be told.
+              type: list
+              elements: dict
+              contains:
+                size:
+                  description: The page size.
+                  type: str
+                  sample: 2M
+                size_bytes:
+                  description: The same in bytes.
+                  type: int
+                  sample: 2097152
+                now:
+                  description: The pages that there are.
+                  type: int
+                  sample: 1024
+                total:
+                  description: The pages after the next boot, as far as memory goes.
+                  type: int
+                  sample: 0
+            next_boot_reason:
+              description: Why it cannot be told.
+              type: str
+              sample: null
             cgroup:
               description: Whether the kubelet can hand hugepages to pods through control groups.
               type: dict
@@ -316,7 +385,7 @@ ansible_facts:
                   type: str
                   sample: kubelet.service
                 restart_needed:
-                  description: Whether a pool changed after its start. V(null) where that cannot be told.
+                  description: Whether a pool is not as the kubelet found it at its start. V(null) where that cannot be told.
                   type: bool
                   sample: true
                 reason:
@@ -348,6 +417,12 @@ ansible_facts:
               description: The numbers that steer khugepaged.
               type: dict
               sample: {"defrag": 1, "max_ptes_none": 511, "pages_to_scan": 4096}
+            always_for:
+              description:
+                - The sizes that all memory is given in, asked for or not. V(all sizes) stands for the one where the kernel has no policy for each.
+              type: list
+              elements: str
+              sample: ["2M"]
             sizes:
               description: The policy for each size of multi-size transparent hugepages.
               type: list
@@ -393,6 +468,23 @@ ansible_facts:
               description: Why that is not known.
               type: str
               sample: null
+            lost_at_boot:
+              description: Arguments that run and that the next boot does not have. V(null) where its arguments are not known.
+              type: list
+              elements: str
+              sample: ["isolcpus=2-7"]
+            new_at_boot:
+              description: Arguments that the next boot has and that do not run. V(null) where its arguments are not known.
+              type: list
+              elements: str
+              sample: ["hugepagesz=1G", "hugepages=8"]
+            not_made:
+              description:
+                - Arguments that are configured and that the entry that is booted next does not have, as where it was not made anew.
+                - V(null) where one of the two is not known.
+              type: list
+              elements: str
+              sample: []
         kvm:
           description: Whether the machine runs guests with KVM.
           returned: when asked for
@@ -503,6 +595,26 @@ ansible_facts:
                   description: Guests that are given PCI devices, in the same shape.
                   type: dict
                   sample: {"verdict": "unavailable", "reasons": [{"source": "iommu_groups", "detail": "the kernel has no IOMMU group"}]}
+            used_by:
+              description: Who runs guests here. All is V(null) where the processes of others are hidden.
+              type: dict
+              contains:
+                guests:
+                  description: The processes of QEMU that are in no container.
+                  type: int
+                  sample: 4
+                libvirt:
+                  description: Whether libvirt serves guests of QEMU, or would be started to.
+                  type: bool
+                  sample: true
+                virt_handler:
+                  description: Whether KubeVirt's agent runs, be it in a container.
+                  type: bool
+                  sample: false
+                reason:
+                  description: Why that is not known.
+                  type: str
+                  sample: null
             cpu:
               description: What has to be alike on two machines between which a guest is migrated.
               type: dict
@@ -550,6 +662,10 @@ ansible_facts:
                   description: The driver that is bound to it. V(null) where none is.
                   type: str
                   sample: i40e
+                for_guests:
+                  description: Whether that driver hands it to guests, as C(vfio-pci) does.
+                  type: bool
+                  sample: false
                 numa_node:
                   description: The NUMA node that it is attached to. V(null) where the firmware does not say.
                   type: int
@@ -584,6 +700,24 @@ ansible_facts:
                   type: list
                   elements: str
                   sample: ["0000:3b:02.0", "0000:3b:02.1"]
+            without_hugepages:
+              description: The devices for guests on a NUMA node that has no hugepage, while another one has.
+              type: list
+              elements: dict
+              contains:
+                address:
+                  description: The device.
+                  type: str
+                  sample: "0000:3b:02.0"
+                numa_node:
+                  description: The NUMA node that it is attached to.
+                  type: int
+                  sample: 0
+                nodes:
+                  description: The NUMA nodes that have hugepages.
+                  type: list
+                  elements: int
+                  sample: [1]
             reason:
               description: Why there are no devices.
               type: str
@@ -666,6 +800,11 @@ ansible_facts:
                 - It is none of the ports of a bridge or bond, and not the other end of a veth.
               type: str
               sample: bond0
+            fits_lower:
+              description:
+                - Whether its largest frames, with the headers of a C(vxlan) or C(macsec), are none too large for C(lower). V(null) where it stands on none.
+              type: bool
+              sample: true
             driver:
               description: The driver of the hardware. V(null) where there is no hardware.
               type: str
@@ -735,6 +874,20 @@ ansible_facts:
                   description: Whether a guest or a pod brought it, by its name, or because it is a tap or leads into another network namespace.
                   type: bool
                   sample: true
+            widest_mtu:
+              description: The largest MTU of the bridge and its ports.
+              type: int
+              sample: 9000
+            narrow:
+              description: The ports with a smaller one, those of guests and pods left out. Frames that others send are dropped there without a word.
+              type: list
+              elements: str
+              sample: []
+            narrow_dynamic:
+              description: The same of ports of guests and pods.
+              type: list
+              elements: str
+              sample: ["vnet0"]
             mismatched:
               description: The ports whose MTU is not the bridge's.
               type: list
@@ -1649,6 +1802,59 @@ ansible_facts:
                       description: The file.
                       type: str
                       sample: /etc/systemd/system/containerd.service.d/limits.conf
+            qemu:
+              description: The processes of QEMU, those in containers among them, and the one that is nearest to its limit of open files.
+              type: dict
+              contains:
+                processes:
+                  description: How many run.
+                  type: int
+                  sample: 4
+                open_files:
+                  description: The open files of that one.
+                  type: int
+                  sample: 612
+                nofile:
+                  description: Its soft limit.
+                  type: int
+                  sample: 8192
+                percent:
+                  description: The one in percent of the other.
+                  type: float
+                  sample: 7.5
+                pid:
+                  description: Its number.
+                  type: int
+                  sample: 4242
+                reason:
+                  description: Why these are V(null).
+                  type: str
+                  sample: null
+            above_nr_open:
+              description: PAM's hard limits of open files above C(fs.nr_open). The kernel refuses them, and pam_limits(8) the login.
+              type: list
+              elements: dict
+              contains:
+                file:
+                  description: The file.
+                  type: str
+                  sample: /etc/security/limits.d/90-nofile.conf
+                line:
+                  description: The number of the line.
+                  type: int
+                  sample: 3
+                domain:
+                  description: Whom it is for, as it stands there.
+                  type: str
+                  sample: "*"
+                value:
+                  description: The limit.
+                  type: int
+                  sample: 2097152
+            above_nr_open_reason:
+              description: Why that is not known.
+              type: str
+              sample: null
             pam:
               description: The limits that a login gets from pam_limits(8).
               type: dict
@@ -1766,6 +1972,10 @@ ansible_facts:
                   description: Unused swap.
                   type: int
                   sample: 2147479552
+                used_percent:
+                  description: What is used of it, in percent. V(0) where there is none.
+                  type: float
+                  sample: 12.5
                 devices:
                   description: Each swap device or file.
                   type: list
@@ -2003,6 +2213,35 @@ ansible_facts:
                   description: The module that wrote it first.
                   type: str
                   sample: hugepages
+            unknown:
+              description: The files among them that the manifest does not know, so that what was there before is lost. V(null) where it cannot be read.
+              type: list
+              elements: str
+              sample: []
+            drifted:
+              description:
+                - What another has changed since, files and links that are gone or no longer begin as ours, MTUs that were set in this boot,
+                  and attributes of the kernel that have another value than our files give them.
+                - V(null) where the manifest cannot be read.
+              type: list
+              elements: dict
+              contains:
+                kind:
+                  description: V(files), V(links) or V(kernel), as above.
+                  type: str
+                  sample: kernel
+                object:
+                  description: Its path.
+                  type: str
+                  sample: /sys/class/net/br0/mtu
+                by:
+                  description: The module that set it.
+                  type: str
+                  sample: bridge_mtu
+                detail:
+                  description: What has become of it.
+                  type: str
+                  sample: it was set to 9000 and is 1500
             reason:
               description: Why the manifest cannot be read, or which files of ours it does not know.
               type: str

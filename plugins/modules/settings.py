@@ -721,7 +721,7 @@ domains:
           type: str
           sample: 'size: ''3M'' is no size'
         before:
-          description: The subset C(hugepages) of M(bulwark.node.node_facts) as it was.
+          description: The subset C(hugepages) of M(bulwark.node.node_facts) as it was, without C(next_boot).
           returned: success
           type: dict
           sample: {}

@@ -33,7 +33,7 @@ UNIFORM_MAPS = {"manager_defaults", "limits"}
 # the tests of these subsets prove it.
 ELSEWHERE = re.compile(
     r"(bridges|links)\[\]\.|routes\.(blackholes|swallowed)|intercept\.|image_fs\[\]\.used_bytes|time_sync\.(offset_s|source)"
-    r"|runtime\.(version|config\.reason)"
+    r"|runtime\.(version|config\.reason)|kvm\.used_by\.reason"
 )
 DOCUMENT = Path(__file__).parents[2] / "docs" / "schemas.md"
 

@@ -9,6 +9,7 @@ What is configured anew by other means than files (an image, a tool of the distr
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -58,6 +59,11 @@ _IMAGES = {
     "flatcar": "set kernelArguments in its Ignition configuration, or linux_append in /usr/share/oem/grub.cfg",
     "nixos": "set boot.kernelParams in its configuration, then run nixos-rebuild boot",
 }
+
+
+# Boot loaders name the kernel and its initial RAM disk; Ubuntu's GRUB says how the screen is handed over.
+_ADDED_AT_BOOT = frozenset({"BOOT_IMAGE", "initrd", "vt.handoff"})
+_GRUB_VARIABLES = frozenset({"$vt_handoff"})
 
 
 @dataclass(frozen=True)
@@ -181,7 +187,34 @@ def shape(verdict: Detected, boot: Boot | None, now: Line) -> dict[str, Any]:
         "configured_reason": boot.configured_reason if boot else unserved,
         "next_boot": None if upcoming is None else redacted(list(upcoming)),
         "next_boot_reason": boot.default_reason if boot else unserved,
+        **_compared(now, configured, upcoming),
     }
+
+
+def _compared(now: Line, configured: Line | None, upcoming: Line | None) -> dict[str, list[str] | None]:
+    """What the next boot loses and adds, and what is configured and yet in none of its arguments; None where that is not known."""
+    # GRUB puts a variable's value there; which one only a boot tells.
+    plain = None if upcoming is None else tuple(each for each in upcoming if "$" not in each)
+    told = upcoming is not None and plain is not None and {*upcoming} - {*plain} <= _GRUB_VARIABLES
+    if upcoming is None or plain is None:
+        return {"lost_at_boot": None, "new_at_boot": None, "not_made": None}
+    here = tuple(each for each in now if kernel_cmdline.key(each) not in _ADDED_AT_BOOT)
+    return {
+        "lost_at_boot": redacted(list(_beyond(here, plain))) if told else None,
+        "new_at_boot": redacted(list(_beyond(plain, here))),
+        "not_made": None if configured is None else redacted(list(_beyond(configured, upcoming))),
+    }
+
+
+def _beyond(line: Line, other: Line) -> Line:
+    """What a line has that another one has not, or not as often."""
+    left, found = Counter(other), []
+    for argument in line:
+        if left[argument] > 0:
+            left[argument] -= 1
+        else:
+            found.append(argument)
+    return tuple(found)
 
 
 def running(host: Host) -> Line:

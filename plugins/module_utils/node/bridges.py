@@ -33,6 +33,8 @@ def shape(bridge: Link, found: Sequence[Link], by_us: bool) -> dict[str, Any]:
     ports = [link for link in found if link.master == bridge.index]
     uppers = [link for link in found if bridge.index == link.lower or link.index == bridge.master]
     mtus = [port.mtu for port in ports if port.mtu is not None]
+    widest = max((link.mtu for link in (bridge, *ports) if link.mtu is not None), default=None)
+    narrow = [port for port in ports if port.mtu is not None and widest is not None and port.mtu < widest]
     is_pinned, reason = (True, "bulwark.node pinned it") if by_us else pinned(bridge.mtu, mtus)
     return {
         "name": bridge.name,
@@ -42,6 +44,9 @@ def shape(bridge: Link, found: Sequence[Link], by_us: bool) -> dict[str, Any]:
         "pinned": is_pinned,
         "pinned_reason": reason,
         "ports": [{**_shown(port), "dynamic": dynamic(port)} for port in ports],
+        "widest_mtu": widest,
+        "narrow": [port.name for port in narrow if not dynamic(port)],
+        "narrow_dynamic": [port.name for port in narrow if dynamic(port)],
         "mismatched": [port.name for port in ports if port.mtu != bridge.mtu],
         "vlan_filtering": bridge.vlan_filtering,
         "stp": bridge.stp,

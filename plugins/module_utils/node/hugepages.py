@@ -244,7 +244,7 @@ class Hugepages:
                 )
                 kernel = replace(kernel, pools=tuple(new if pool.size == size else pool for pool in kernel.pools))
                 if change.kind == "pool" and kernel.kubelet_unit:
-                    needed, reason = hugetlb.restart_needed(kernel.pools, kernel.seen)
+                    needed, reason = hugetlb.restart_needed(kernel.pools, kernel.seen, kernel.granted)
                     kernel = replace(kernel, restart_needed=needed, restart_reason=reason)
             elif change.kind == "mount":
                 mounts = tuple(mount for mount in kernel.mounts if mount.path != change.target)

@@ -8,22 +8,27 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.dropin import SYSCTL, TMPFILES, Owner, Persisted
+from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import hugetlb, tuned
 from ansible_collections.bulwark.node.plugins.module_utils.node.hugepages_options import Wanted
-from ansible_collections.bulwark.node.plugins.module_utils.node.hugetlb import BootArg, NodePool, Pool, Pools
+from ansible_collections.bulwark.node.plugins.module_utils.node.hugetlb import NodePool, Pool, Pools
 from ansible_collections.bulwark.node.plugins.module_utils.node.hugetlb_resize import (
     ATTRIBUTE,
     parse_attribute,
     resized,
 )
+from ansible_collections.bulwark.node.plugins.module_utils.node.system import has_systemd
+from ansible_collections.bulwark.node.plugins.module_utils.units import format_size
 
-__all__ = ["agreeing", "at_boot", "key_of", "observe", "parse_key", "settings"]
+__all__ = ["agreeing", "at_boot", "key_of", "next_boot", "observe", "parse_key", "settings"]
 
 _TMPFILES_PATH = "/etc/tmpfiles.d/10-bulwark-hugepages.conf"
 _SYSCTL_PATH = "/etc/sysctl.d/90-bulwark-hugepages.conf"
+_UNITS = "/etc/systemd/system"
 _OURS = rf"{ATTRIBUTE.pattern}|vm\.nr(?:_overcommit)?_hugepages"
 # Page size in bytes, and node or None for the machine.
 _Name = tuple[int, "int | None"]
@@ -43,7 +48,7 @@ def observe(host: Host, kernel: Pools, systemd: bool) -> Persisted:
     for argument in hugetlb.boot_args(arguments.split(), kernel.default_size, [pool.size for pool in kernel.pools]):
         owners += [
             Owner(path, f"{hugetlb.attribute_folder(argument.size, node)}/nr_hugepages", str(count), False)
-            for node, count in _counts(argument)
+            for node, count in argument.counts
         ]
     return replace(persisted, owners=tuple(owners))
 
@@ -118,12 +123,52 @@ def at_boot(kernel: Pools, owners: Iterable[Owner], ours: Mapping[str, str]) -> 
     """
     pools = {pool.size: _empty(pool) for pool in kernel.pools}
     for argument in kernel.boot_args:
-        _set(pools, {(argument.size, node): count for node, count in _counts(argument)})
+        _set(pools, {(argument.size, node): count for node, count in argument.counts})
     mine = _numbers(kernel, ours.items())
     others = _numbers(kernel, [(owner.key, owner.value) for owner in owners])
     _set(pools, {name: count for name, count in others.items() if name not in mine})
     _set(pools, mine)
     return replace(kernel, pools=tuple(pools.values()))
+
+
+def next_boot(host: Host, kernel: Pools) -> dict[str, Any]:
+    """{next_boot[] {size, size_bytes, now, total}, next_boot_reason}: pages of each size, surplus ones not counted, now and after a boot.
+
+    It is taken that the arguments that run come back: whether they do is told by the subset kernel_args. None where it cannot
+    be told, with the reason.
+    """
+    try:
+        units = [name for name in host.names(_UNITS) if re.fullmatch(r".*huge.*\.service", name)]
+        owners, reason = _last_words(host, kernel)
+        reason = f"{_UNITS}/{units[0]} may set them" if units else reason
+    except BulwarkError as error:
+        return {"next_boot": None, "next_boot_reason": str(error)}
+    if reason:
+        return {"next_boot": None, "next_boot_reason": reason}
+    after = at_boot(kernel, owners, {})
+    rows = [
+        {"size": format_size(pool.size), "size_bytes": pool.size, "now": pool.persistent, "total": new.persistent}
+        for pool, new in zip(kernel.pools, after.pools)
+    ]
+    return {"next_boot": rows, "next_boot_reason": None}
+
+
+def _last_words(host: Host, kernel: Pools) -> tuple[list[Owner], str | None]:
+    """Which file sets each number at boot, ours or another's; else why that cannot be told.
+
+    tuned comes last. systemd-sysctl and systemd-tmpfiles-setup run in no fixed order.
+    """
+    keys = [key for pool in kernel.pools for key in _all_keys(kernel, pool.size) if key.endswith("nr_hugepages")]
+    by_tuned = tuned.owners(host, {("sysctl" if key.startswith("vm.") else "sysfs", key): key for key in keys})
+    found = {parse_key(kernel, owner.key): owner for owner in by_tuned}
+    last: dict[_Name | None, Owner] = {}
+    for dropin in (TMPFILES, SYSCTL) if has_systemd(host) else (SYSCTL,):
+        for owner in dropin.owners(host, "", keys):
+            other = last.setdefault(parse_key(kernel, owner.key), owner) if owner.wins else owner
+            if other.value != owner.value and parse_key(kernel, owner.key) not in found:
+                one, two = (f"{each.path} sets {each.key} to {each.value}" for each in (other, owner))
+                return [], f"{one} and {two}: either may be the last"
+    return list({**last, **found}.values()), None
 
 
 def _empty(pool: Pool) -> Pool:
@@ -145,13 +190,6 @@ def _numbers(kernel: Pools, lines: Iterable[tuple[str, str]]) -> dict[_Name, int
         if name and re.fullmatch(r"[0-9]{1,15}", value.strip(), re.ASCII):
             found[name] = max(found.get(name, 0), int(value))
     return found
-
-
-def _counts(argument: BootArg) -> list[tuple[int | None, int]]:
-    """(node or None, pages) of one argument of the command line."""
-    if argument.nodes is not None:
-        return [(int(node), count) for node, count in argument.nodes.items()]
-    return [(None, argument.count or 0)]
 
 
 def _all_keys(kernel: Pools, size: int) -> list[str]:

@@ -9,13 +9,13 @@ Sources: hugetlbpage.rst, ABI/testing/sysfs-kernel-mm-hugepages, and what set_ma
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.node import hugetlb_cgroup, kubelet, numa
+from ansible_collections.bulwark.node.plugins.module_utils.node import cgroups, hugetlb_cgroup, kubelet, numa
 from ansible_collections.bulwark.node.plugins.module_utils.node.meminfo import meminfo
 from ansible_collections.bulwark.node.plugins.module_utils.node.mounts import mounts
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
@@ -43,6 +43,8 @@ CHANGED = "/run/bulwark-hugepages-changed"
 """The module's note of its last change of a pool, for the kernel keeps none: the seconds after boot, and in lines of
 ``attribute pages`` what the pools were before it, and so when the kubelet started."""
 CHANGED_SINCE_START = "the hugepages module changed a pool after the kubelet started"
+# What the kubelet writes where it means no limit is 1 << 62, which cgroup v1 rounds to whole pages.
+_UNLIMITED = 1 << 60
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,13 @@ class BootArg:
     count: int | None
     nodes: dict[str, int] | None
 
+    @property
+    def counts(self) -> list[tuple[int | None, int]]:
+        """(node or None, pages) of each number that it has."""
+        if self.nodes is not None:
+            return [(int(node), count) for node, count in self.nodes.items()]
+        return [(None, self.count or 0)]
+
     def facts(self) -> dict[str, Any]:
         """{size, size_bytes, count, nodes}."""
         return {"size": format_size(self.size), "size_bytes": self.size, "count": self.count, "nodes": self.nodes}
@@ -158,6 +167,8 @@ class Pools:
     restart_reason: str | None
     seen: str = ""
     """The page counts when the kubelet started, as far as the note of CHANGED tells, else those of now."""
+    granted: Mapping[int, int] | None = None
+    """Pages by size that the kubelet gave to all pods together, which is what it found at its start; None where its cgroup does not tell."""
 
     def pool(self, size: int) -> Pool:
         """The pool of one size. Raises KeyError."""
@@ -167,17 +178,22 @@ class Pools:
         raise KeyError(size)
 
     def facts(self) -> dict[str, Any]:
-        """The subset ``hugepages`` of the facts, as in docs/schemas.md."""
+        """The subset ``hugepages`` of the facts without ``next_boot``, as in docs/schemas.md."""
+        memory = sum(node.total for node in self.memory)
+        idle = sum(pool.size * max(0, pool.free - pool.reserved) for pool in self.pools)
         return {
             "default_size_bytes": self.default_size,
             "pools": [pool.facts() for pool in self.pools],
             "pool_bytes": sum(pool.size * pool.total for pool in self.pools),
-            "memory_total_bytes": sum(node.total for node in self.memory),
+            "memory_total_bytes": memory,
+            "idle_bytes": idle,
+            "idle_percent": round(100 * idle / memory, 1) if memory else None,
             "mounts": [
                 {"path": m.path, "size_bytes": m.size, "size": None if m.size is None else format_size(m.size)}
                 for m in self.mounts
             ],
             "boot_args": [argument.facts() for argument in self.boot_args],
+            "boot_unmet": list(_boot_unmet(self)),
             "cgroup": self.cgroup.facts(),
             "kubelet": {
                 "running": self.kubelet_unit is not None,
@@ -191,7 +207,10 @@ class Pools:
 
 def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     """The subset ``hugepages``."""
-    return observe(host).facts()
+    from ansible_collections.bulwark.node.plugins.module_utils.node import hugepages_persist
+
+    kernel = observe(host)
+    return {**kernel.facts(), **hugepages_persist.next_boot(host, kernel)}
 
 
 def observe(host: Host) -> Pools:
@@ -202,7 +221,8 @@ def observe(host: Host) -> Pools:
     agent = kubelet.find(host)
     noted = _noted_since(host.read(CHANGED), agent.started_at) if agent else None
     seen = _page_counts(pools) if noted is None else noted
-    needed, reason = restart_needed(pools, seen) if agent else (False, "no kubelet is running")
+    granted = _granted(host, [pool.size for pool in pools]) if agent else None
+    needed, reason = restart_needed(pools, seen, granted) if agent else (False, "no kubelet is running")
     return Pools(
         default_size=default,
         pools=pools,
@@ -214,6 +234,7 @@ def observe(host: Host) -> Pools:
         restart_needed=needed,
         restart_reason=reason,
         seen=seen,
+        granted=granted,
     )
 
 
@@ -348,13 +369,68 @@ def _boot_count(size: int, value: str) -> BootArg | None:
     return BootArg(size, int(count.group()), None) if count else None
 
 
-def restart_needed(pools: tuple[Pool, ...], seen: str) -> tuple[bool | None, str | None]:
+def restart_needed(
+    pools: tuple[Pool, ...], seen: str, granted: Mapping[int, int] | None = None
+) -> tuple[bool | None, str | None]:
     """Whether the kubelet's idea of the pools is older than the pools: it reads them at start alone (kubernetes#99483)."""
+    stale = [pool for pool in pools if granted and granted[pool.size] not in (pool.total, pool.persistent)]
+    if granted and stale:
+        told = (f"{granted[pool.size]} pages of {format_size(pool.size)}, the pool has {pool.total}" for pool in stale)
+        return True, f"the kubelet found {'; and '.join(told)}"
     if seen.split() != _page_counts(pools).split():
         return True, CHANGED_SINCE_START
+    if granted is not None:
+        return False, "the kubelet's cgroup allows all pods together as many pages as the pools have"
     if not any(pool.total for pool in pools):
         return None, "no pool has pages now; whether one had when the kubelet started cannot be told from the node"
     return None, "the kernel keeps no time of a pool's last change; compare the Node's capacity with the pools"
+
+
+def _granted(host: Host, sizes: Iterable[int]) -> dict[int, int] | None:
+    """The pages of each size that the cgroup of all pods may have; None where it does not say so of each size.
+
+    With ``enforceNodeAllocatable: [pods]``, its default, the kubelet writes what it found to that cgroup at each start
+    (getCgroupConfig() in pkg/kubelet/cm/node_container_manager_linux.go), and hugepages cannot be reserved.
+    """
+    tree = cgroups.tree(host, "hugetlb")
+    pods = cgroups.kubepods(host, tree.root) if tree else []
+    if tree is None or len(pods) != 1:
+        return None
+    name = "max" if tree.version == "v2" else "limit_in_bytes"
+    found = {}
+    for size in sizes:
+        text = host.read(f"{tree.root}/{pods[0][0]}/hugetlb.{format_size(size)}B.{name}") or ""
+        if not re.fullmatch(r"[0-9]{1,20}\s*", text, re.ASCII) or int(text) >= _UNLIMITED:
+            return None
+        found[size] = int(text) // size
+    return found
+
+
+def _boot_unmet(kernel: Pools) -> Iterator[dict[str, Any]]:
+    """The numbers of the command line that the pools fall short of: {pool, size, size_bytes, node, asked, found}.
+
+    Pages from the boot are persistent, so that surplus ones do not count. Of a size the first number is the one that counts
+    (mm/hugetlb.c: "specified twice, ignoring").
+    """
+    pools = {pool.size: pool for pool in kernel.pools}
+    first = {argument.size: argument for argument in reversed(kernel.boot_args)}
+    for size, argument in sorted(first.items()):
+        for node, asked in argument.counts:
+            found = _persistent(pools.get(size), node)
+            if found < asked:
+                text = format_size(size)
+                place = text if node is None else f"{text} on node {node}"
+                row = {"size": text, "size_bytes": size, "node": node}
+                yield {"pool": place, **row, "asked": asked, "found": found}
+
+
+def _persistent(pool: Pool | None, node: int | None) -> int:
+    if pool is None:
+        return 0
+    # A kernel without NUMA lists no nodes, and all its memory is node 0's.
+    if node is None or (node == 0 and not pool.nodes):
+        return pool.persistent
+    return next((part.persistent for part in pool.nodes if part.node == node), 0)
 
 
 def _page_counts(pools: Iterable[Pool]) -> str:

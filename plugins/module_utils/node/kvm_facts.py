@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
+from ansible_collections.bulwark.node.plugins.module_utils.node import processes
 from ansible_collections.bulwark.node.plugins.module_utils.node.kvm_checks import (
     DEVICE,
     MODULE_OF,
@@ -44,6 +45,7 @@ __all__ = ["REGISTERED", "Kvm", "facts", "observe"]
 REGISTERED = "/sys/class/misc/kvm"
 _API_VERSION = 12
 _GET_API_VERSION = 0xAE00
+_LIBVIRT = ("libvirtd", "virtqemud")
 # Linux's own words among the flags of cpuinfo (arch/x86/include/asm/cpufeatures.h), and what no guest is shown.
 _NO_FLAGS_OF_A_GUEST = (
     "acc_power acpi amd_dcm amd_lbr_v2 aperfmperf arch_perfmon art bts cat_l2 cat_l3 cdp_l2 cdp_l3 constant_tsc cpb "
@@ -136,7 +138,7 @@ class Kvm:
 
 def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     """The subset ``kvm``."""
-    return observe(host, request.active).facts()
+    return {**observe(host, request.active).facts(), "used_by": _used_by(host)}
 
 
 def observe(host: Host, active: bool) -> Kvm:
@@ -255,6 +257,29 @@ def _profile(name: str, trial: Trial, checks: Sequence[Mapping[str, Any]]) -> di
     elif warned and verdict == "ready":
         verdict = "degraded"
     return {"verdict": verdict, "reasons": [*trial.reasons(), *failed, *warned]}
+
+
+# who uses it
+
+
+def _used_by(host: Host) -> dict[str, Any]:
+    """{guests, libvirt, virt_handler, reason}: QEMU's processes outside of containers, and whether libvirt and KubeVirt serve here.
+
+    libvirt's daemons end when nobody asks (``--timeout 120``): their sockets stay.
+    """
+    try:
+        found = processes.everyone(host)
+    except HostError as error:
+        return {"guests": None, "libvirt": None, "virt_handler": None, "reason": str(error)}
+    daemons = {process.name for process in found if process.name in _LIBVIRT and process.is_system}
+    sockets = any(host.exists(f"/run/libvirt/{name}-sock") for name in ("libvirt", "virtqemud"))
+    return {
+        "guests": sum(1 for process in found if process.name.startswith(processes.QEMU) and not process.nested),
+        "libvirt": bool(daemons) or sockets,
+        # It runs in a container that shares the machine's processes.
+        "virt_handler": any(process.name == "virt-handler" for process in found),
+        "reason": None,
+    }
 
 
 # the CPU

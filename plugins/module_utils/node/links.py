@@ -64,11 +64,12 @@ class Link:
 
 
 def facts(host: Host, request: Request = PASSIVE) -> list[dict[str, Any]]:
-    """The subset ``links``: {name, kind, mtu, min_mtu, max_mtu, master, lower, driver, rp_filter, manager, reason}, by index."""
+    """The subset ``links``, by index: {name, kind, mtu, min_mtu, max_mtu, master, lower, fits_lower, driver, rp_filter, manager, reason}."""
     from ansible_collections.bulwark.node.plugins.module_utils.node import link_managers
 
     links = observe(host)
     names = {link.index: link.name for link in links}
+    mtus = {link.index: link.mtu for link in links}
     managers = link_managers.observe(host)
     shown = []
     for link in links:
@@ -86,6 +87,7 @@ def facts(host: Host, request: Request = PASSIVE) -> list[dict[str, Any]]:
                 "max_mtu": link.max_mtu,
                 "master": names.get(link.master or 0),
                 "lower": names.get(link.lower or 0),
+                "fits_lower": _fits(link, mtus.get(link.lower or 0)),
                 "driver": None if link.kind else _target(host, f"{link.folder}/device/driver"),
                 "rp_filter": _rp_filter(host, posixpath.basename(link.folder)),
                 "manager": manager,
@@ -93,6 +95,11 @@ def facts(host: Host, request: Request = PASSIVE) -> list[dict[str, Any]]:
             }
         )
     return shown
+
+
+def _fits(link: Link, lower: int | None) -> bool | None:
+    """Whether its frames, with what it adds to each, are none too large for the link that it stands on; None without one."""
+    return None if lower is None or link.mtu is None else link.mtu + link.overhead <= lower
 
 
 def _rp_filter(host: Host, name: str) -> int | None:

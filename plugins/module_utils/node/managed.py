@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+from ansible_collections.bulwark.node.plugins.module_utils.dropin import SYSCTL, TMPFILES, Dropin
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import MANIFEST, entries_of, is_ours
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
+from ansible_collections.bulwark.node.plugins.module_utils.units import bracketed
 
 __all__ = ["PLACES", "facts"]
 
@@ -37,16 +39,24 @@ PLACES = (
 """Where files of ours lie: folder, name or folder and name in it as a glob, module."""
 
 
-def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
-    """The subset ``managed``: {objects[] {kind, object, by}, reason}; objects None where the manifest cannot be read.
+_DROPINS: tuple[tuple[Dropin, str], ...] = (
+    (SYSCTL, "/etc/sysctl.d/90-bulwark-hugepages.conf"),
+    (SYSCTL, "/etc/sysctl.d/90-bulwark-rlimit.conf"),
+    (TMPFILES, "/etc/tmpfiles.d/10-bulwark-hugepages.conf"),
+    (TMPFILES, "/etc/tmpfiles.d/10-bulwark-transparent-hugepages.conf"),
+)
 
-    A file that begins as ours and that the manifest does not know is an object too, and named in ``reason``.
+
+def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
+    """The subset ``managed``: {objects[] {kind, object, by}, unknown[], drifted[], reason}; lists None where the manifest cannot be read.
+
+    A file that begins as ours and that the manifest does not know is an object too, and in ``unknown``.
     Texts from before are left out: they are other owners' files, which may hold secrets.
     """
     try:
         entries = entries_of(host)
     except BulwarkError as error:
-        return {"objects": None, "reason": str(error)}
+        return {"objects": None, "unknown": None, "drifted": None, "reason": str(error)}
     lost = dict(_lost(host, entries["files"]))
     objects = [
         {"kind": kind, "object": name, "by": of_kind[name]}
@@ -55,7 +65,52 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
         for name in sorted(of_kind)
     ]
     reason = f"{MANIFEST} does not know {', '.join(sorted(lost))}: what was there before is lost" if lost else None
-    return {"objects": objects, "reason": reason}
+    drifted = [*_changed_files(host, entries), *_changed_links(host, entries["kernel"]), *_changed_values(host)]
+    return {"objects": objects, "unknown": sorted(lost), "drifted": drifted, "reason": reason}
+
+
+def _changed_files(host: Host, entries: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, str]]:
+    """Files and links that we made and that another has removed or made his own: {kind, object, by, detail}."""
+    for kind in ("files", "links"):
+        for path, entry in sorted(entries[kind].items()):
+            edited = entry["by"] == "kernel_args" and not any(
+                path == f"{folder}/{name}" for folder, name, _by in PLACES
+            )
+            if entry["before"] is None and not edited:
+                if not host.is_file(path):
+                    yield {"kind": kind, "object": path, "by": entry["by"], "detail": "it was removed"}
+                elif not _begins_as_ours(host, path):
+                    yield {
+                        "kind": kind,
+                        "object": path,
+                        "by": entry["by"],
+                        "detail": "it does not begin as ours any more",
+                    }
+
+
+def _changed_links(host: Host, entries: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """MTUs that we set in this boot and that are others by now; a link that is gone is none."""
+    for path, entry in sorted(entries.items()):
+        ours = entry.get("after", "").split() if entry.get("boot") == host.boot_id() else []
+        found = str(host.integer(path)) if ours and host.is_file(path) else None
+        if found is not None and found not in ours:
+            detail = f"it was set to {ours[-1]} and is {found}"
+            yield {"kind": "kernel", "object": path, "by": entry["by"], "detail": detail}
+
+
+def _changed_values(host: Host) -> Iterator[dict[str, str]]:
+    """Attributes of the kernel that have another value than our drop-in files give them at boot."""
+    for dropin, path in _DROPINS:
+        text = host.read(path) if host.is_file(path) else None
+        for key, wanted in sorted(dropin.values(text or "").items()) if is_ours(text) else ():
+            attribute = key if key.startswith("/") else f"/proc/sys/{key.replace('.', '/')}"
+            found = (host.read(attribute) or "").strip() if host.is_file(attribute) else None
+            chosen = bracketed(found or "")
+            found = chosen[0] if chosen else found
+            if found is not None and found != wanted:
+                by = path.rpartition("bulwark-")[2].removesuffix(".conf").replace("-", "_")
+                detail = f"{path} sets it to {wanted} and it is {found}"
+                yield {"kind": "kernel", "object": attribute, "by": by, "detail": detail}
 
 
 def _lost(host: Host, known: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

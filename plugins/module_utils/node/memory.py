@@ -28,9 +28,21 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
         "meminfo": lines,
         "free": _free(lines),
         "kubelet": as_the_kubelet(host, lines),
-        "swap": {"total": lines.get("SwapTotal"), "free": lines.get("SwapFree"), "devices": _swaps(host)},
+        "swap": {
+            "total": lines.get("SwapTotal"),
+            "free": lines.get("SwapFree"),
+            "used_percent": _percent(lines.get("SwapTotal"), lines.get("SwapFree")),
+            "devices": _swaps(host),
+        },
         "pressure": cgroups.pressure(host, "/proc/pressure/memory"),
     }
+
+
+def _percent(total: int | None, free: int | None) -> float | None:
+    """What of it is not free, in percent; 0 where there is nothing. None where that is not known."""
+    if total is None or free is None:
+        return None
+    return round(100 * (total - free) / total, 1) if total else 0.0
 
 
 def _free(lines: Mapping[str, int]) -> dict[str, Any]:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
+from ansible_collections.bulwark.node.plugins.module_utils.node import numa
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 
 __all__ = ["facts"]
@@ -18,6 +20,8 @@ __all__ = ["facts"]
 _DEVICES = "/sys/bus/pci/devices"
 # The domain has more than four digits behind some bridges (Intel VMD).
 _ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+# vfio-pci, and those that bring a vendor's own: mlx5_vfio_pci, nvgrace-gpu-vfio-pci.
+_VFIO = re.compile(r"(?:.*[-_])?vfio[-_]pci")
 _UEVENT = re.compile(r"^(DRIVER|PCI_CLASS|PCI_ID)=(\S{1,64})$", re.MULTILINE | re.ASCII)
 
 
@@ -35,7 +39,28 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
         if device is not None:
             devices.append(device)
             sriov.extend(functions)
-    return {"devices": devices, "sriov": sriov, "reason": None if devices else "this machine shows no PCI device"}
+    return {
+        "devices": devices,
+        "sriov": sriov,
+        "without_hugepages": _without_hugepages(host, devices),
+        "reason": None if devices else "this machine shows no PCI device",
+    }
+
+
+def _without_hugepages(host: Host, devices: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Devices for guests on a NUMA node that has no hugepage while another one has: {address, numa_node, nodes[]}."""
+    near = [each for each in devices if each["for_guests"] and each["numa_node"] is not None]
+    nodes = [node for node in numa.numbers(host) if _has_hugepages(host, node)] if near else []
+    return [
+        {"address": each["address"], "numa_node": each["numa_node"], "nodes": nodes}
+        for each in near
+        if nodes and each["numa_node"] not in nodes
+    ]
+
+
+def _has_hugepages(host: Host, node: int) -> bool:
+    folder = f"{numa.NODES}/node{node}/hugepages"
+    return any(host.integer(f"{folder}/{name}/nr_hugepages") for name in host.names(folder))
 
 
 def _device(host: Host, address: str) -> dict[str, Any] | None:
@@ -54,6 +79,7 @@ def _device(host: Host, address: str) -> dict[str, Any] | None:
         "vendor": f"0x{vendor}",
         "device": f"0x{device}",
         "driver": event.get("DRIVER"),
+        "for_guests": _VFIO.fullmatch(event.get("DRIVER", "")) is not None,
         # -1 is NUMA_NO_NODE: the firmware does not say.
         "numa_node": None if numa is None or numa < 0 else numa,
         "iommu_group": int(group) if group.isdecimal() else None,

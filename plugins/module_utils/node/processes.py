@@ -17,8 +17,10 @@ from ansible_collections.bulwark.node.plugins.module_utils.errors import HostErr
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node.mounts import mounts
 
-__all__ = ["Process", "everyone", "named", "process_of"]
+__all__ = ["QEMU", "Process", "everyone", "named", "process_of"]
 
+QEMU = ("qemu-system-", "qemu-kvm")
+"""How the names of processes begin that are guests."""
 _TICKS = 100  # USER_HZ: 100 on every architecture that Kubernetes supports
 _NAME_BYTES = 15  # TASK_COMM_LEN less the NUL
 _SYSTEMD_LINE = re.compile(r"^[0-9]+:(?:name=systemd)?:(/.*)$", re.MULTILINE)

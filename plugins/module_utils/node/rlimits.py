@@ -9,9 +9,10 @@ A limit is an int in the kernel's own unit (setrlimit(2)), or the string ``unlim
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Union
 
+from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import pam_limits, processes
 from ansible_collections.bulwark.node.plugins.module_utils.node.processes import Process
@@ -95,14 +96,49 @@ class Configured(NamedTuple):
 
 
 def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
-    """The subset ``rlimits``: {ceilings, manager_defaults, processes[], pam}."""
+    """The subset ``rlimits``: {ceilings, manager_defaults, processes[], qemu, pam, above_nr_open[]}."""
     defaults = configured(manager_settings(host), "DefaultLimit")
+    ceilings, pam = _ceilings(host), pam_limits.facts(host)
     return {
-        "ceilings": _ceilings(host),
+        "ceilings": ceilings,
         "manager_defaults": {name: defaults[name]._asdict() if name in defaults else None for name in LIMITS},
         "processes": _processes(host, request.rlimits_of, defaults),
-        "pam": pam_limits.facts(host),
+        "qemu": _qemu(host),
+        "pam": pam,
+        "above_nr_open": None if ceilings["nr_open"] is None else list(_above(ceilings["nr_open"], pam["entries"])),
+        "above_nr_open_reason": "fs.nr_open cannot be read" if ceilings["nr_open"] is None else None,
     }
+
+
+def _above(nr_open: int, entries: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """PAM's hard limits of nofile that the kernel refuses, and with them the login: {file, line, domain, value}.
+
+    pam_limits takes ``unlimited`` for fs.nr_open itself, and systemd sets as much as it can.
+    """
+    for entry in entries:
+        value = entry["value"] or ""
+        if entry["item"] == "nofile" and entry["type"] != "soft" and value.isdecimal() and int(value) > nr_open:
+            yield {"file": entry["file"], "line": entry["line"], "domain": entry["domain"], "value": int(value)}
+
+
+def _qemu(host: Host) -> dict[str, Any]:
+    """QEMU's processes, containers' too, and the fullest table of open files: {processes, open_files, nofile, percent, pid, reason}."""
+    found = [process for process in processes.everyone(host) if process.name.startswith(processes.QEMU)]
+    fullest: tuple[float, int, int, int] | None = None
+    reason = None
+    for process in found:
+        nofile = limits_of(host, process.pid).get("nofile")
+        try:
+            opened = len(host.names(f"/proc/{process.pid}/fd"))
+        except HostError as error:
+            reason = str(error)
+            continue
+        if nofile and isinstance(nofile.soft, int) and nofile.soft > 0:
+            row = (round(100 * opened / nofile.soft, 1), process.pid, opened, nofile.soft)
+            fullest = max(fullest or row, row)
+    percent, pid, opened, soft = fullest if fullest and not reason else (None, None, None, None)
+    shown = {"processes": len(found), "open_files": opened, "nofile": soft, "percent": percent, "pid": pid}
+    return {**shown, "reason": reason if found else "no QEMU is running"}
 
 
 def _ceilings(host: Host) -> dict[str, Any]:

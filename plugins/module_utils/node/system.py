@@ -17,6 +17,8 @@ from ansible_collections.bulwark.node.plugins.module_utils.node.request import P
 
 __all__ = ["boot_time", "command_line", "container", "facts", "has_systemd", "os_release"]
 
+# ABI/testing/sysfs-devices-system-cpu; not there in a guest.
+_MICROCODE = "/sys/devices/system/cpu/cpu0/microcode/version"
 # PROC_PID_INIT_INO in include/linux/proc_ns.h
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"
 
@@ -28,6 +30,7 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     boot_id = host.boot_id() or None
     booted = boot_time(host)
     version = cgroups.version(host)
+    microcode = (host.read(_MICROCODE) or "").strip()
     version_of = re.match(r"([0-9]{1,4})\.([0-9]{1,4})(?![0-9])", kernel or "")
     missing = [
         name
@@ -46,6 +49,7 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
         "architecture": os.uname().machine,
         "os_id": release.get("ID"),
         "os_version": release.get("VERSION_ID"),
+        "microcode": microcode or None,
         "boot_id": boot_id,
         "boot_time": booted,
         "uptime_s": int(host.uptime()),

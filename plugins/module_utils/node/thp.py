@@ -43,8 +43,14 @@ def shape(values: Mapping[str, str]) -> dict[str, Any]:
         if match:
             sizes.setdefault(int(match.group(1)) * 1024, {})[match.group(2)] = value
     prefix = f"{ROOT}/khugepaged/"
+    enabled = values.get(f"{ROOT}/enabled")
+    # Without settings for each size the one is for all.
+    policies = {format_size(size): chosen.get("enabled") for size, chosen in sorted(sizes.items())} or {
+        "all sizes": enabled
+    }
     return {
         **{name: values.get(f"{ROOT}/{name}") for name in POLICIES},
+        "always_for": [size for size, own in policies.items() if (enabled if own == "inherit" else own) == "always"],
         "khugepaged": {
             path[len(prefix) :]: int(value) for path, value in sorted(values.items()) if path.startswith(prefix)
         },

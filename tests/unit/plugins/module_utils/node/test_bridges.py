@@ -47,6 +47,9 @@ def test_a_captured_dump(monkeypatch: pytest.MonkeyPatch, tree: Path) -> None:
                 {"name": "vnet0", "mtu": 1500, "kind": "veth", "dynamic": True},
                 {"name": "tap0", "mtu": 1400, "kind": "tun", "dynamic": True},
             ],
+            "widest_mtu": 1600,
+            "narrow": [],
+            "narrow_dynamic": ["vnet0", "tap0"],
             "mismatched": ["vnet0", "tap0"],
             "vlan_filtering": False,
             "stp": False,
@@ -59,6 +62,9 @@ def test_a_captured_dump(monkeypatch: pytest.MonkeyPatch, tree: Path) -> None:
             "pinned": None,
             "pinned_reason": "it has no ports: an MTU of 9000 was set by hand, or was that of the last port",
             "ports": [],
+            "widest_mtu": 9000,
+            "narrow": [],
+            "narrow_dynamic": [],
             "mismatched": [],
             "vlan_filtering": False,
             "stp": True,
@@ -71,6 +77,9 @@ def test_a_captured_dump(monkeypatch: pytest.MonkeyPatch, tree: Path) -> None:
             "pinned": None,
             "pinned_reason": "it has no ports, and the MTU of a new bridge",
             "ports": [],
+            "widest_mtu": 1500,
+            "narrow": [],
+            "narrow_dynamic": [],
             "mismatched": [],
             "vlan_filtering": False,
             "stp": False,
@@ -119,3 +128,36 @@ def test_what_stands_on_a_bridge_and_what_it_is_part_of(monkeypatch: pytest.Monk
     assert [upper["name"] for upper in found["uppers"]] == ["br0.5", "mac0", "vrf0"]
     assert (found["pinned"], found["mismatched"], found["effective_mtu"]) == (None, [], 9000)
     assert [port["name"] for port in found["ports"]] == ["eth0"]
+
+
+@pytest.mark.parametrize(
+    ("mtus", "widest", "narrow", "narrow_dynamic"),
+    [
+        ((9000, 9000, 9000), 9000, [], []),
+        # What the host itself sends is lost too where a port takes less.
+        ((9000, 1500, 9000), 9000, ["eth0"], []),
+        ((1500, 9000, 1500), 9000, [], ["vnet0"]),
+        ((1500, 1500, 1400), 1500, [], ["vnet0"]),
+        ((1400, 9000, 9000), 9000, [], []),
+    ],
+)
+def test_ports_that_drop_what_others_send(
+    monkeypatch: pytest.MonkeyPatch,
+    tree: Path,
+    mtus: tuple[int, int, int],
+    widest: int,
+    narrow: list[str],
+    narrow_dynamic: list[str],
+) -> None:
+    bridge, uplink, guest = mtus
+    dump = [
+        link(2, b"br0", b"bridge", mtu=bridge, master=6),
+        link(3, b"eth0", mtu=uplink, master=2),
+        link(4, b"vnet0", b"tun", mtu=guest, master=2),
+        # Nothing that the bridge's ports have to carry.
+        link(6, b"vrf0", b"vrf", mtu=65575),
+    ]
+    answer(monkeypatch, {GETLINK: b"".join(dump) + DONE})
+    (found,) = bridges.facts(Host(root=str(tree)))
+    assert found["widest_mtu"] == widest
+    assert (found["narrow"], found["narrow_dynamic"]) == (narrow, narrow_dynamic)

@@ -169,7 +169,7 @@ def test_check_mode_changes_nothing_and_foretells_the_run_which_a_second_run_lea
     assert host.log == []
     real = converge(Hugepages(host), given, check=False)
     assert (real.changed, foretold.changed) == (True, True)
-    assert foretold.after == real.after == hugetlb.facts(host)
+    assert foretold.after == real.after == hugetlb.observe(host).facts()
     assert foretold.changes == real.changes
     assert foretold.diff == real.diff
     assert foretold.verdict.restart_required == real.verdict.restart_required

@@ -43,12 +43,27 @@ def arg(size: str, count: int | None, nodes: dict[str, int] | None = None) -> di
     return {"size": size, "size_bytes": parse_size(size), "count": count, "nodes": nodes}
 
 
-def facts(memory: int, *pools: dict[str, Any], **more: Any) -> dict[str, Any]:
+def facts(memory: int, *pools: dict[str, Any], at_boot: Any = (), **more: Any) -> dict[str, Any]:
+    """``at_boot``: {size: pages after the next boot} of those that get others than they have."""
+    idle = sum(each["size_bytes"] * each["unclaimed"] for each in pools)
     return {
         "default_size_bytes": 2 * MIB,
         "pools": list(pools),
         "pool_bytes": sum(each["size_bytes"] * each["total"] for each in pools),
         "memory_total_bytes": memory,
+        "idle_bytes": idle,
+        "idle_percent": round(100 * idle / memory, 1),
+        "boot_unmet": [],
+        "next_boot": [
+            {
+                "size": each["size"],
+                "size_bytes": each["size_bytes"],
+                "now": each["total"],
+                "total": dict(at_boot).get(each["size"], each["total"]),
+            }
+            for each in pools
+        ],
+        "next_boot_reason": None,
         "mounts": [mount("/dev/hugepages", "2M")],
         "boot_args": [],
         "cgroup": READY,
@@ -60,8 +75,8 @@ def facts(memory: int, *pools: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 FACTS = {
     "cgroup-v2-systemd": facts(16 * GIB, pool("2M"), pool("1G")),
-    "rivals": facts(16 * GIB, pool("2M"), pool("1G")),
-    "tuned": facts(16 * GIB, pool("2M"), pool("1G")),
+    "rivals": facts(16 * GIB, pool("2M"), pool("1G"), at_boot={"2M": 16, "1G": 2}),
+    "tuned": facts(16 * GIB, pool("2M"), pool("1G"), at_boot={"2M": 100, "1G": 2}),
     "two-numa-nodes": facts(
         128 * GIB,
         pool("2M", 512, 300, {0: (256, 200), 1: (256, 100)}, reserved=50),
@@ -102,6 +117,7 @@ FACTS = {
         32 * GIB,
         pool("2M", 64),
         pool("1G"),
+        at_boot={"2M": 0},
         cgroup={
             "ready": False,
             "version": "v1",
@@ -148,6 +164,136 @@ def test_a_kubelet_that_started_before_the_last_change_needs_a_restart(
 ) -> None:
     kubelet = hugetlb.facts(machine(tree, {CHANGED: note}))["kubelet"]
     assert (kubelet["restart_needed"], kubelet["reason"]) == (needed, reason)
+
+
+PODS = "/sys/fs/cgroup/kubepods.slice"
+
+
+@pytest.mark.parametrize(
+    ("limits", "needed", "reason"),
+    [
+        # 64 pages of 2M, none of 1G: what the pools have.
+        (("134217728", "0"), False, "the kubelet's cgroup allows all pods together as many pages as the pools have"),
+        (("67108864", "0"), True, "the kubelet found 32 pages of 2M, the pool has 64"),
+        (
+            ("0", "2147483648"),
+            True,
+            "the kubelet found 0 pages of 2M, the pool has 64; and 2 pages of 1G, the pool has 0",
+        ),
+        # Not what the kubelet writes there: it was told to enforce nothing, or the controller does not reach the pods.
+        (("max", "0"), None, UNKNOWN),
+        (("134217728", "4611686018427387904"), None, UNKNOWN),
+        (("134217728", None), None, UNKNOWN),
+        (("x", "0"), None, UNKNOWN),
+    ],
+)
+def test_the_cgroup_of_all_pods_tells_which_pools_the_kubelet_found(
+    machine: Machine, limits: tuple[str, str | None], needed: bool | None, reason: str
+) -> None:
+    paths = (f"{PODS}/hugetlb.2MB.max", f"{PODS}/hugetlb.1GB.max")
+    files = {CHANGED: "1\n", **{path: text for path, text in zip(paths, limits) if text is not None}}
+    gone = [path for path, text in zip(paths, limits) if text is None]
+    kubelet = hugetlb.facts(machine("kubelet-cgroup-v2", files, gone))["kubelet"]
+    assert (kubelet["restart_needed"], kubelet["reason"]) == (needed, reason)
+
+
+def test_surplus_pages_are_none_that_a_kubelet_has_to_know(machine: Machine) -> None:
+    pool = "/sys/kernel/mm/hugepages/hugepages-2048kB"
+    files = {f"{PODS}/hugetlb.2MB.max": "125829120", f"{PODS}/hugetlb.1GB.max": "0", f"{pool}/surplus_hugepages": "4"}
+    kubelet = hugetlb.facts(machine("kubelet-cgroup-v2", {CHANGED: "1\n", **files}))["kubelet"]
+    assert kubelet["restart_needed"] is False
+
+
+def row(pool: str, asked: int, found: int, node: int | None = None) -> dict[str, Any]:
+    size = pool.split(" ")[0]
+    return {"pool": pool, "size": size, "size_bytes": parse_size(size), "node": node, "asked": asked, "found": found}
+
+
+@pytest.mark.parametrize(
+    ("cmdline", "unmet"),
+    [
+        ("hugepagesz=1G hugepages=6 hugepagesz=2M hugepages=512", []),
+        ("hugepagesz=1G hugepages=5", []),
+        ("hugepagesz=1G hugepages=0", []),
+        ("hugepagesz=1G hugepages=8", [row("1G", 8, 6)]),
+        (
+            "hugepagesz=1G hugepages=9 hugepagesz=2M hugepages=600",
+            [row("2M", 600, 512), row("1G", 9, 6)],
+        ),
+        ("hugepagesz=1G hugepages=0:4,1:2", []),
+        ("hugepagesz=1G hugepages=1:5,0:3", [row("1G on node 1", 5, 2, 1)]),
+        ("hugepagesz=1G hugepages=3:1", [row("1G on node 3", 1, 0, 3)]),
+        # A size that this kernel does not have is no size for the kernel, which ignores its number.
+        ("hugepagesz=16G hugepages=4", []),
+    ],
+)
+def test_pages_of_the_command_line_that_the_pools_do_not_have(machine: Machine, cmdline: str, unmet: Any) -> None:
+    assert hugetlb.facts(machine("two-numa-nodes", {"/proc/cmdline": cmdline}))["boot_unmet"] == unmet
+
+
+def test_surplus_pages_are_none_that_the_boot_made(machine: Machine) -> None:
+    pool = "/sys/kernel/mm/hugepages/hugepages-1048576kB"
+    host = machine("two-numa-nodes", {"/proc/cmdline": "hugepagesz=1G hugepages=6", f"{pool}/surplus_hugepages": "1"})
+    assert hugetlb.facts(host)["boot_unmet"] == [row("1G", 6, 5)]
+
+
+def test_a_kernel_without_numa_has_all_its_pages_on_node_0(machine: Machine) -> None:
+    files = {"/proc/cmdline": "hugepagesz=1G hugepages=0:6"}
+    host = machine("two-numa-nodes", files, ["/sys/devices/system/node"])
+    assert hugetlb.facts(host)["boot_unmet"] == []
+
+
+def after_boot(host: Any) -> tuple[Any, str | None]:
+    found = hugetlb.facts(host)
+    rows = found["next_boot"]
+    return rows and {each["size"]: (each["now"], each["total"]) for each in rows}, found["next_boot_reason"]
+
+
+SYSFS = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, {"2M": (512, 512), "1G": (6, 6)}),
+        ({"/proc/cmdline": "quiet"}, {"2M": (512, 0), "1G": (6, 0)}),
+        ({"/etc/tmpfiles.d/x.conf": f"w {SYSFS} - - - - 77"}, {"2M": (512, 77), "1G": (6, 6)}),
+        ({"/etc/sysctl.d/x.conf": "vm.nr_hugepages = 78"}, {"2M": (512, 78), "1G": (6, 6)}),
+        # Ours comes before another of the same kind, by its number.
+        (
+            {
+                "/etc/tmpfiles.d/10-bulwark-hugepages.conf": f"# Written by the bulwark.node collection\nw! {SYSFS} - - - - 512",
+                "/etc/tmpfiles.d/50-x.conf": f"w {SYSFS} - - - - 77",
+            },
+            {"2M": (512, 512), "1G": (6, 6)},
+        ),
+    ],
+)
+def test_what_the_next_boot_makes_of_the_pools(machine: Machine, files: dict[str, str], expected: Any) -> None:
+    assert after_boot(machine("two-numa-nodes", files)) == (expected, None)
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        (
+            {"/etc/systemd/system/hugepages-setup.service": "[Service]"},
+            "/etc/systemd/system/hugepages-setup.service may set them",
+        ),
+        (
+            {
+                "/etc/tmpfiles.d/10-bulwark-hugepages.conf": f"# Written by the bulwark.node collection\nw! {SYSFS} - - - - 512",
+                "/etc/sysctl.d/x.conf": "vm.nr_hugepages = 78",
+            },
+            f"/etc/tmpfiles.d/10-bulwark-hugepages.conf sets {SYSFS} to 512 and /etc/sysctl.d/x.conf sets vm.nr_hugepages to 78: "
+            "either may be the last",
+        ),
+    ],
+)
+def test_where_files_do_not_tell_what_a_boot_makes_of_the_pools(
+    machine: Machine, files: dict[str, str], reason: str
+) -> None:
+    assert after_boot(machine("two-numa-nodes", files)) == (None, reason)
 
 
 # The kernel of the tree: 2M (default), 1G.

@@ -1206,3 +1206,49 @@ def test_whichever_write_fails_the_machine_is_as_before_or_the_rest_is_named(
 
 def test_the_spec_offers_what_is_documented() -> None:
     assert set(kernel_args.ARGUMENT_SPEC) == set(generate.documentation("kernel_args")["options"])
+
+
+@pytest.mark.parametrize(
+    ("now", "configured", "upcoming", "lost", "new", "not_made"),
+    [
+        ("root=x ro quiet", "quiet", "root=x ro quiet", [], [], []),
+        # What the boot loader itself adds is no argument that is lost.
+        ("BOOT_IMAGE=/vmlinuz initrd=a vt.handoff=7 ro", "", "ro $vt_handoff", [], [], []),
+        ("ro isolcpus=2-7", "", "ro", ["isolcpus=2-7"], [], []),
+        ("ro", "quiet", "ro quiet", [], ["quiet"], []),
+        ("ro", "quiet", "ro", [], [], ["quiet"]),
+        # Twice is not once: each size of hugepages has its number.
+        (
+            "hugepagesz=1G hugepages=4 hugepagesz=2M hugepages=4",
+            "hugepagesz=1G hugepages=4",
+            "hugepagesz=1G hugepages=4",
+            ["hugepagesz=2M", "hugepages=4"],
+            [],
+            [],
+        ),
+        ("ro a.password=x", None, "ro", ["a.password=<redacted>"], [], None),
+        # What a variable of GRUB holds is told by a boot alone.
+        ("ro foo", "", "ro $extra", None, [], []),
+        ("ro foo", "quiet", None, None, None, None),
+    ],
+)
+def test_what_the_next_boot_loses_and_adds(
+    now: str, configured: str | None, upcoming: str | None, lost: Any, new: Any, not_made: Any
+) -> None:
+    def line(text: str | None) -> Any:
+        return None if text is None else tuple(text.split())
+
+    entries = () if upcoming is None else (boot_loader.Entry("x", "/x", line(upcoming), True),)
+    observed = boot_loader.Boot(
+        *("/r", None, {}, (), ()),
+        configured=line(configured),
+        configured_reason=None,
+        sources=(),
+        place=0,
+        entries=entries,
+        default=0 if entries else None,
+        default_reason=None,
+        made="/x",
+    )
+    found = boot_loader.shape(boot_loader.Detected("grub", "x"), observed, line(now))
+    assert [found[key] for key in ("lost_at_boot", "new_at_boot", "not_made")] == [lost, new, not_made]

@@ -562,3 +562,42 @@ def test_hostile_text_of_the_cpu_does_no_harm(on: On, answers: Answers) -> None:
     facts = kvm_facts.facts(on("el9-sriov", "x86_64", {"/proc/cpuinfo": hostile}))
     assert (facts["cpu"]["vendor"], facts["cpu"]["model"]) == ("\\xff\x1b[31m", "a:b\x00")
     assert facts["cpu"]["flags"] == ["vmx"]
+
+
+@pytest.mark.parametrize(
+    ("files", "without", "used_by"),
+    [
+        # The QEMU that has a number in a namespace of its own is a container's.
+        ({}, [], {"guests": 1, "libvirt": True, "virt_handler": False, "reason": None}),
+        ({}, ["/proc/700", "/proc/4242"], {"guests": 0, "libvirt": False, "virt_handler": False, "reason": None}),
+        # A daemon that went to sleep is started by its socket.
+        (
+            {"/run/libvirt/virtqemud-sock": ""},
+            ["/proc/700"],
+            {"guests": 1, "libvirt": True, "virt_handler": False, "reason": None},
+        ),
+        (
+            {"/proc/800/comm": "virt-handler", "/proc/800/status": "Uid:\t0\t0\t0\t0\nNSpid:\t800\t1\n"},
+            [],
+            {"guests": 1, "libvirt": True, "virt_handler": True, "reason": None},
+        ),
+        # Any user may call a process so.
+        (
+            {"/proc/700/status": "Uid:\t1000\t1000\t1000\t1000\nNSpid:\t700\n"},
+            [],
+            {"guests": 1, "libvirt": False, "virt_handler": False, "reason": None},
+        ),
+    ],
+)
+def test_who_runs_guests_here(machine: Machine, files: Any, without: Any, used_by: Any) -> None:
+    assert kvm_facts.facts(machine("kvm-host", files, without))["used_by"] == used_by
+
+
+def test_where_processes_are_hidden_nobody_knows_who_runs_guests(machine: Machine) -> None:
+    host = machine("arm64-kvm", {"/proc/mounts": "proc /proc proc rw,hidepid=2 0 0"})
+    assert kvm_facts.facts(host)["used_by"] == {
+        "guests": None,
+        "libvirt": None,
+        "virt_handler": None,
+        "reason": "/proc: hides the processes of other users (hidepid): become root",
+    }

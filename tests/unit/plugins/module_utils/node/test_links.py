@@ -65,6 +65,7 @@ def test_the_facts_of_a_captured_dump(monkeypatch: pytest.MonkeyPatch, tree: Pat
         "max_mtu": 65535,
         "master": None,
         "lower": None,
+        "fits_lower": None,
         "driver": None,
         "rp_filter": None,
         "manager": None,
@@ -72,7 +73,14 @@ def test_the_facts_of_a_captured_dump(monkeypatch: pytest.MonkeyPatch, tree: Pat
     plain |= {"reason": UNMANAGED}
     assert found["lo"] == {**plain, "name": "lo", "kind": None, "mtu": 65536, "min_mtu": 0, "max_mtu": None}
     assert found["vnet0"] == {**plain, "name": "vnet0", "kind": "veth", "mtu": 1500, "master": "br0"}
-    assert found["vxlan5"] == {**plain, "name": "vxlan5", "kind": "vxlan", "mtu": 1450, "lower": "br0"}
+    assert found["vxlan5"] == {
+        **plain,
+        "name": "vxlan5",
+        "kind": "vxlan",
+        "mtu": 1450,
+        "lower": "br0",
+        "fits_lower": True,
+    }
     # Its other end is in another network namespace, and nothing that it stands on.
     assert found["cali0ef24b1a2c9"] == {**plain, "name": "cali0ef24b1a2c9", "kind": "veth", "mtu": 1500}
 
@@ -271,3 +279,16 @@ def test_of_rp_filter_the_larger_one_counts(
     answer(monkeypatch, {GETLINK: link(2, b"eth0") + DONE})
     host = machine(tree, {f"/proc/sys/net/ipv4/conf/{name}/rp_filter": text for name, text in files.items()})
     assert [each["rp_filter"] for each in links.facts(host)] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("kind", "mtu", "fits"),
+    [(b"vlan", 1500, True), (b"vlan", 1504, False), (b"vxlan", 1450, True), (b"vxlan", 1451, False)],
+)
+def test_frames_with_their_headers_are_held_to_the_link_below(
+    monkeypatch: pytest.MonkeyPatch, tree: Path, kind: bytes, mtu: int, fits: bool
+) -> None:
+    upper = link(3, b"x", kind, {3: number(2)}, mtu=mtu, lower=2)
+    answer(monkeypatch, {GETLINK: link(2, b"eth0", mtu=1500) + upper + DONE})
+    found = {each["name"]: each["fits_lower"] for each in links.facts(machine(tree))}
+    assert found == {"eth0": None, "x": fits}

@@ -147,3 +147,17 @@ def test_a_kernel_without_pressure_says_so(machine: Machine, monkeypatch: pytest
 def test_a_meminfo_without_memory_is_an_error(machine: Machine) -> None:
     with pytest.raises(HostError, match="lacks the line MemTotal or MemFree"):
         memory.facts(machine("no-hugepages", {"/proc/meminfo": "nothing"}))
+
+
+@pytest.mark.parametrize(
+    ("lines", "percent"),
+    [
+        ("SwapTotal: 8388608 kB\nSwapFree: 1048576 kB", 87.5),
+        ("SwapTotal: 8388608 kB\nSwapFree: 8388608 kB", 0.0),
+        ("SwapTotal: 0 kB\nSwapFree: 0 kB", 0.0),
+        ("", None),
+    ],
+)
+def test_how_much_of_the_swap_is_used(machine: Machine, lines: str, percent: float | None) -> None:
+    text = f"MemTotal: 1048576 kB\nMemFree: 1024 kB\n{lines}"
+    assert memory.facts(machine("debian12-memory", {"/proc/meminfo": text}))["swap"]["used_percent"] == percent

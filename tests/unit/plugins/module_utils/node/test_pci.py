@@ -24,6 +24,7 @@ def device(address: str, kind: str, name: str, driver: str | None = None, **more
         "vendor": f"0x{vendor}",
         "device": f"0x{number}",
         "driver": driver,
+        "for_guests": driver == "vfio-pci",
         "numa_node": None,
         "iommu_group": None,
         "physical_function": None,
@@ -54,6 +55,7 @@ def test_a_card_with_sriov_shows_its_functions_and_they_show_it(machine: Machine
             {"address": "0000:3b:00.0", "totalvfs": 64, "numvfs": 2, "vfs": ["0000:3b:02.0", "0000:3b:02.1"]},
             {"address": "0000:3b:00.1", "totalvfs": 64, "numvfs": 0, "vfs": []},
         ],
+        "without_hugepages": [],
         "reason": None,
     }
 
@@ -67,7 +69,45 @@ def test_a_virtual_machine_shows_plain_devices(machine: Machine) -> None:
 
 def test_a_machine_without_pci_says_so(machine: Machine) -> None:
     facts = pci.facts(machine("no-hugepages"))
-    assert facts == {"devices": [], "sriov": [], "reason": "this machine shows no PCI device"}
+    assert facts == {
+        "devices": [],
+        "sriov": [],
+        "without_hugepages": [],
+        "reason": "this machine shows no PCI device",
+    }
+
+
+NUMA = "/sys/devices/system/node"
+
+
+@pytest.mark.parametrize(
+    ("files", "away"),
+    [
+        # The device is on node 1, the pages on node 0.
+        ({}, [{"address": "0000:3b:02.0", "numa_node": 1, "nodes": [0]}]),
+        ({f"{NUMA}/node1/hugepages/hugepages-1048576kB/nr_hugepages": "1"}, []),
+        ({f"{NUMA}/node0/hugepages/hugepages-1048576kB/nr_hugepages": "0"}, []),
+        ({f"{FOLDER}/0000:3b:02.0/numa_node": "-1"}, []),
+        ({f"{FOLDER}/0000:3b:02.0/uevent": "DRIVER=mlx5_core\nPCI_CLASS=20000\nPCI_ID=15B3:101E"}, []),
+    ],
+)
+def test_a_device_for_guests_away_from_the_hugepages_is_named(machine: Machine, files: Any, away: Any) -> None:
+    assert pci.facts(machine("kvm-host", files))["without_hugepages"] == away
+
+
+@pytest.mark.parametrize(
+    ("driver", "for_guests"),
+    [
+        ("vfio-pci", True),
+        ("mlx5_vfio_pci", True),
+        ("nvgrace-gpu-vfio-pci", True),
+        ("vfio", False),
+        ("vfio-pci-x", False),
+    ],
+)
+def test_drivers_that_hand_a_device_to_guests(machine: Machine, driver: str, for_guests: bool) -> None:
+    files = {f"{FOLDER}/0000:3b:02.0/uevent": f"DRIVER={driver}\nPCI_CLASS=20000\nPCI_ID=15B3:101E"}
+    assert pci.facts(machine("kvm-host", files))["devices"][0]["for_guests"] is for_guests
 
 
 def test_virtual_functions_beyond_nine_keep_their_order(machine: Machine) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.node import rlimits
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import Request
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import Machine
@@ -216,3 +217,39 @@ def test_k3s_and_its_containerd_have_their_one_unit_s_limits(machine: Machine) -
     ]
     assert [k3s["limits"][name]["source"] for name in ("nofile", "core", "nproc")] == ["unit", "unit", None]
     assert [entry["limit"] for entry in containerd["differs"]] == ["core", "nofile"]
+
+
+def test_the_qemu_that_is_nearest_to_its_limit_of_open_files_is_shown(machine: Machine) -> None:
+    found = rlimits.facts(machine("kvm-host"))["qemu"]
+    assert found == {"processes": 2, "open_files": 4, "nofile": 5, "percent": 80.0, "pid": 4242, "reason": None}
+    none = rlimits.facts(machine("kvm-host", without=["/proc/4242", "/proc/4300"]))["qemu"]
+    assert (none["processes"], none["percent"], none["reason"]) == (0, None, "no QEMU is running")
+
+
+def test_open_files_that_cannot_be_counted_are_unknown(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = machine("kvm-host")
+    names = host.names
+
+    def refused(path: str) -> list[str]:
+        if path == "/proc/4300/fd":
+            raise HostError(path, "cannot list: EACCES (Permission denied)", "EACCES")
+        return names(path)
+
+    monkeypatch.setattr(host, "names", refused)
+    found = rlimits.facts(host)["qemu"]
+    assert (found["processes"], found["percent"]) == (2, None)
+    assert found["reason"] == "/proc/4300/fd: cannot list: EACCES (Permission denied)"
+
+
+def test_limits_of_logins_above_what_the_kernel_allows_are_named(machine: Machine) -> None:
+    path = "/etc/security/limits.d/90-nofile.conf"
+    found = rlimits.facts(machine("kvm-host"))
+    assert found["above_nr_open"] == [
+        {"file": path, "line": 2, "domain": "*", "value": 2097152},
+        {"file": path, "line": 5, "domain": "@ops", "value": 3000000},
+    ]
+    assert found["above_nr_open_reason"] is None
+    raised = rlimits.facts(machine("kvm-host", {"/proc/sys/fs/nr_open": "3000000"}))
+    assert raised["above_nr_open"] == []
+    unknown = rlimits.facts(machine("kvm-host", without=["/proc/sys/fs/nr_open"]))
+    assert (unknown["above_nr_open"], unknown["above_nr_open_reason"]) == (None, "fs.nr_open cannot be read")

@@ -24,6 +24,7 @@ def host_facts(release: str, os_id: str, version: str, cmdline: list[str], **mor
         "architecture": os.uname().machine,
         "os_id": os_id,
         "os_version": version,
+        "microcode": None,
         "boot_id": BOOT_ID,
         "boot_time": 1790000000,
         "uptime_s": 5000,
@@ -191,3 +192,7 @@ def test_a_release_that_begins_with_two_numbers_tells_the_version(
 ) -> None:
     found = system.facts(machine("no-hugepages", {"/proc/sys/kernel/osrelease": release}))
     assert (found["kernel_major"], found["kernel_minor"]) == expected
+
+
+def test_the_microcode_of_the_first_cpu(machine: Machine) -> None:
+    assert system.facts(machine("kvm-host"))["microcode"] == "0xd000404"

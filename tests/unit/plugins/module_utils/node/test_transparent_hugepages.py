@@ -68,6 +68,7 @@ def facts(*sizes: dict[str, Any], ptes: int = 511) -> dict[str, Any]:
             "pages_to_scan": 4096,
             "scan_sleep_millisecs": 10000,
         },
+        "always_for": [],
         "sizes": list(sizes),
         "reason": None,
     }
@@ -91,6 +92,7 @@ FACTS = {
         "defrag": None,
         "shmem_enabled": None,
         "khugepaged": {},
+        "always_for": [],
         "sizes": [],
         "reason": "this kernel has no transparent hugepages",
     },
@@ -100,6 +102,26 @@ FACTS = {
 @pytest.mark.parametrize("tree", FACTS)
 def test_the_facts_of_a_tree(machine: Machine, tree: str) -> None:
     assert thp.facts(machine(tree)) == FACTS[tree]
+
+
+@pytest.mark.parametrize(
+    ("enabled", "sizes", "always_for"),
+    [
+        ("always", {}, ["all sizes"]),
+        ("madvise", {}, []),
+        ("always", {64: "never", 2048: "inherit"}, ["2M"]),
+        ("always", {64: "never", 2048: "madvise"}, []),
+        ("never", {64: "always", 2048: "inherit"}, ["64K"]),
+        # A size that is for shared memory alone.
+        ("always", {8: None, 2048: "madvise"}, []),
+    ],
+)
+def test_the_sizes_in_which_all_memory_is_given(enabled: str, sizes: dict[int, str | None], always_for: Any) -> None:
+    values = {f"{ROOT}/enabled": enabled}
+    for kib, value in sizes.items():
+        folder = f"{ROOT}/hugepages-{kib}kB"
+        values |= {f"{folder}/shmem_enabled": "always"} if value is None else {f"{folder}/enabled": value}
+    assert thp.shape(values)["always_for"] == always_for
 
 
 @pytest.mark.parametrize("text", ["", "garbage", "[", "[]", "1 2", "-1"])
