@@ -30,7 +30,7 @@ options:
   gather_subset:
     description:
       - The subsets to gather. Their names are V(host), V(hugepages), V(transparent_hugepages), V(kernel_args), V(kvm), V(pci), V(intercept), V(links),
-        V(bridges), V(routes), V(conntrack), V(neighbours), V(sysctls), V(time_sync), V(kubelet),
+        V(bridges), V(routes), V(conntrack), V(neighbours), V(sysctls), V(inotify), V(time_sync), V(kubelet),
         V(runtime), V(image_fs), V(rlimits), V(memory),
         V(reboot), V(oom), V(cgroups) and V(managed).
       - V(all) means all of them, and a leading V(!) leaves one out. Exclusions alone mean all the others.
@@ -1158,6 +1158,68 @@ ansible_facts:
             bridge_netfilter: true
             node_ports: {"first": 30000, "last": 32767, "ephemeral": 0, "reason": null}
             reasons: []
+        inotify:
+          description: Who watches files by inotify, beside what a user may. Too little of it shows as C(too many open files), whatever C(nofile) is.
+          returned: when asked for
+          type: dict
+          contains:
+            max_user_instances:
+              description: The most instances of a user.
+              type: int
+              sample: 128
+            max_user_watches:
+              description: The most watches of a user.
+              type: int
+              sample: 524288
+            users:
+              description:
+                - Each user that has some, the one with the most instances first. All containers of root count as one user with the machine's own
+                  daemons. V(null) where the files of others are hidden.
+                - A descriptor that a child inherited is counted with the child too.
+              type: list
+              elements: dict
+              contains:
+                uid:
+                  description: The user's number.
+                  type: int
+                  sample: 0
+                instances:
+                  description: How many instances the user's processes have open.
+                  type: int
+                  sample: 111
+                watches:
+                  description: How many watches these have.
+                  type: int
+                  sample: 2048
+                instances_fullness:
+                  description: The part of C(max_user_instances) that is in use, from 0 to 1.
+                  type: float
+                  sample: 0.8672
+                watches_fullness:
+                  description: The part of C(max_user_watches) that is in use, from 0 to 1.
+                  type: float
+                  sample: 0.0039
+                processes:
+                  description: The processes with the most instances, five at most.
+                  type: list
+                  elements: dict
+                  contains:
+                    name:
+                      description: The name of the process.
+                      type: str
+                      sample: kubelet
+                    pid:
+                      description: Its number.
+                      type: int
+                      sample: 901
+                    instances:
+                      description: How many it has open.
+                      type: int
+                      sample: 50
+            reason:
+              description: Why the users are not known, or not all of what they have.
+              type: str
+              sample: null
         time_sync:
           description: Whether the clock is kept in step.
           returned: when asked for
