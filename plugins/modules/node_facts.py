@@ -964,10 +964,14 @@ ansible_facts:
               type: str
               sample: null
         conntrack:
-          description: The tracking of connections. All is V(null) where the kernel tracks none.
+          description: The tracking of connections. All but C(loaded) is V(null) where the kernel tracks none.
           returned: when asked for
           type: dict
           contains:
+            loaded:
+              description: Whether the kernel tracks connections. V(null) where that cannot be told.
+              type: bool
+              sample: true
             count:
               description: How many connections are tracked.
               type: int
@@ -1595,6 +1599,14 @@ ansible_facts:
               description: Whether its process was seen.
               type: bool
               sample: true
+            reachable:
+              description: Whether the kubelet finds it, its socket and its process. V(null) where that cannot be told without asking it.
+              type: bool
+              sample: true
+            reachable_reason:
+              description: Why it is not, or cannot be told.
+              type: str
+              sample: null
             pid:
               description: That process.
               type: int

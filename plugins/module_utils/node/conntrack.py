@@ -24,7 +24,7 @@ _COUNTERS = {"insert_failed": 9, "drop": 10, "early_drop": 11}
 
 
 def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
-    """The subset ``conntrack``: {count, max, fullness, insert_failed, drop, early_drop, and two rates, reason}.
+    """The subset ``conntrack``: {loaded, count, max, fullness, insert_failed, drop, early_drop, and two rates, reason}.
 
     ``fullness`` is count / max. The counters are sums over the CPUs since boot, of our network namespace; the rates are what
     they come to per hour, ``lost_per_hour`` those of ``drop`` and ``early_drop`` together.
@@ -32,7 +32,8 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     reasons: list[str] = []
     count = maximum = None
     counters: dict[str, int] | None = None
-    if host.root and netns.foreign(host):
+    outside = bool(host.root and netns.foreign(host))
+    if outside:
         reasons.append(netns.FOREIGN)
     else:
         count, maximum = host.integer(f"{_SYSCTL}_count"), host.integer(f"{_SYSCTL}_max")
@@ -52,6 +53,7 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
                         "and nf_conntrack_netlink is not loaded, or built in and not to be told: probe: active asks it"
                     )
     return {
+        "loaded": None if outside else count is not None,
         "count": count,
         "max": maximum,
         "fullness": round(count / maximum, 4) if count is not None and maximum else None,
