@@ -10,6 +10,7 @@ from typing import Any
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import netns
+from ansible_collections.bulwark.node.plugins.module_utils.node.rate import HOUR, since_boot
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 
 __all__ = ["facts"]
@@ -58,19 +59,10 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
         "max": maximum,
         "fullness": round(count / maximum, 4) if count is not None and maximum else None,
         **{name: None if counters is None else counters.get(name) for name in _COUNTERS},
-        "insert_failed_per_hour": _per_hour(host, counters, "insert_failed"),
-        "lost_per_hour": _per_hour(host, counters, "drop", "early_drop"),
+        "insert_failed_per_hour": since_boot(host, counters["insert_failed"] if counters else None, HOUR),
+        "lost_per_hour": since_boot(host, counters["drop"] + counters["early_drop"] if counters else None, HOUR),
         "reason": "; ".join(reasons) or None,
     }
-
-
-def _per_hour(host: Host, counters: dict[str, int] | None, *names: str) -> float | None:
-    """Since boot; None where the counters or the uptime are not known. What came within the first hour counts for a whole one."""
-    try:
-        hours = max(host.uptime() / 3600, 1.0)
-    except HostError:
-        return None
-    return None if counters is None else round(sum(counters[name] for name in names) / hours, 2)
 
 
 def _from_proc(host: Host) -> dict[str, int] | None:
