@@ -1547,12 +1547,12 @@ ansible_facts:
               type: str
               sample: null
             state_files:
-              description: The files in which the CPU and the memory manager keep what they assigned.
+              description: The files in which the kubelet's managers keep what they assigned.
               type: list
               elements: dict
               contains:
                 manager:
-                  description: V(cpu) or V(memory).
+                  description: V(cpu), V(memory) or V(pod_status).
                   type: str
                   sample: memory
                 path:
@@ -1560,7 +1560,7 @@ ansible_facts:
                   type: str
                   sample: /var/lib/kubelet/memory_manager_state
                 policy:
-                  description: The policy that wrote it.
+                  description: The policy that wrote it. V(null) where the manager has none.
                   type: str
                   sample: Static
                 reason:

@@ -35,8 +35,8 @@ from ansible_collections.bulwark.node.plugins.module_utils.units import format_s
 
 __all__ = ["facts"]
 
-# Manager: the field of its policy.
-_MANAGERS = {"cpu": "cpuManagerPolicy", "memory": "memoryManagerPolicy"}
+# Manager: the field of its policy. What the last one keeps has none, and must be JSON (kubernetes#135711).
+_MANAGERS = {"cpu": "cpuManagerPolicy", "memory": "memoryManagerPolicy", "pod_status": ""}
 
 
 @dataclass(frozen=True)

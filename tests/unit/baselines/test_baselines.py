@@ -17,7 +17,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import subsets
 from ansible_collections.bulwark.node.plugins.plugin_utils import assess, baseline
 from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import Control
-from ansible_collections.bulwark.node.plugins.plugin_utils.expressions import Expression
+from ansible_collections.bulwark.node.plugins.plugin_utils.expressions import Expression, names
 from ansible_collections.bulwark.node.tests.unit.baselines import conftest
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import TREES, lay, load
 
@@ -100,6 +100,13 @@ def test_each_control_says_where_it_comes_from_and_reads_well(name: str, control
 def test_each_fact_that_a_control_asks_for_is_documented(name: str, control: Control) -> None:
     asked = [each for each in (control.when, control.expect, control.evidence, control.value) if each is not None]
     assert list(_missing(asked)) == []
+
+
+@pytest.mark.parametrize("name", conftest.names())
+def test_each_parameter_is_asked_for(name: str) -> None:
+    made = conftest.of(name)
+    asked = [each for control in made.controls for each in (control.when, control.expect, control.value) if each]
+    assert set(made.params) <= {param for each in asked for param in names(each.tree, "params")}
 
 
 @pytest.mark.parametrize("name", conftest.names())
