@@ -128,6 +128,37 @@ def test_a_fact_that_there_is_not_is_found_wherever_it_stands() -> None:
     assert [len(list(_missing([Expression(text)]))) for text in wrong] == [1] * len(wrong)
 
 
+@pytest.mark.parametrize(
+    ("tree", "expected"),
+    [
+        ("no-hugepages", {"common"}),
+        ("kubeadm-containerd", {"common", "kubernetes_node"}),
+        ("k3s-dropins", {"common", "kubernetes_node"}),
+        ("gke-cos", {"common", "kubernetes_node", "gke_node"}),
+        ("kvm-host", {"common", "kvm_host"}),
+    ],
+)
+def test_a_machine_is_judged_by_the_baselines_that_are_meant_for_it(
+    tmp_path: Path, tree: str, expected: set[str]
+) -> None:
+    lay(tmp_path, load(tree))
+    facts = subsets.gather(Host(root=str(tmp_path)), subsets.select(["all"]))
+    found = assess.assess(facts, assess.subject(tree, baseline.load((baseline.AUTO,), "")), conftest.TODAY)
+    assert {each["source"] for each in found} == {f"bulwark.node/{name}" for name in expected}
+
+
+def test_on_a_node_of_gke_what_is_told_is_true(tmp_path: Path) -> None:
+    lay(tmp_path, load("gke-cos"))
+    facts = subsets.gather(Host(root=str(tmp_path)), subsets.select(["all"]))
+    assert facts["errors"] == []
+    found = assess.assess(facts, assess.subject("gke", baseline.load((baseline.AUTO,), "")), conftest.TODAY)
+    failed = {each["control"]: each["reason"] for each in found if each["status"] == "fail"}
+    assert failed["gke-cos-etc-stateless"] == "gone after the next boot: /etc/sysctl.d/90-bulwark-rlimit.conf"
+    assert failed["gke-node-recreated"] == "set on this node alone: /etc/sysctl.d/90-bulwark-rlimit.conf"
+    passed = {each["control"] for each in found if each["status"] == "pass"}
+    assert {"runtime-reachable", "cgroup-driver-match", "cgroup-controllers", "cgroup-v2", "kubelet-swap-off"} <= passed
+
+
 @pytest.mark.parametrize("tree", sorted(path.stem for path in TREES.glob("*.yml")))
 def test_on_every_machine_each_control_has_a_verdict(tmp_path: Path, tree: str) -> None:
     lay(tmp_path, load(tree))
