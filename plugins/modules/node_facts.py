@@ -1178,7 +1178,7 @@ ansible_facts:
             users:
               description:
                 - Each user that has some, the one with the most instances first. All containers of root count as one user with the machine's own
-                  daemons. V(null) where the files of others are hidden.
+                  daemons.
                 - A descriptor that a child inherited is counted with the child too.
               type: list
               elements: dict
@@ -1220,8 +1220,12 @@ ansible_facts:
                       description: How many it has open.
                       type: int
                       sample: 50
+            complete:
+              description: V(true), or V(null) where the files of some processes are hidden, so that there may be more.
+              type: bool
+              sample: true
             reason:
-              description: Why the users are not known, or not all of what they have.
+              description: Which files were not seen, and why.
               type: str
               sample: null
         time_sync:

@@ -38,19 +38,17 @@ class _User:
 
 
 def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
-    """The subset ``inotify``: {max_user_instances, max_user_watches, users[], reason}; ``users`` are None where files are hidden.
+    """The subset ``inotify``: {max_user_instances, max_user_watches, users[], complete, reason}.
 
     A user is {uid, instances, watches, instances_fullness, watches_fullness, processes[] {name, pid, instances}}, the one
-    with the most instances first, and so are the processes, of which the first are listed.
+    with the most instances first, and so are the processes, of which the first are listed. ``complete`` is True, or None
+    where not all open files were seen: there may then be more.
     """
     instances, watches = (host.integer(f"{_LIMITS}/{name}") for name in ("max_user_instances", "max_user_watches"))
-    limits = {"max_user_instances": instances, "max_user_watches": watches}
-    try:
-        users, cut = _users(host)
-    except HostError as error:
-        return {**limits, "users": None, "reason": str(error)}
+    users, reason = _users(host)
     return {
-        **limits,
+        "max_user_instances": instances,
+        "max_user_watches": watches,
         "users": [
             {
                 "uid": uid,
@@ -65,22 +63,27 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
             }
             for uid, user in sorted(users.items(), key=lambda each: (-each[1].instances, each[0]))
         ],
-        "reason": f"of the open files the first {_MOST_FILES} were looked at" if cut else None,
+        "complete": None if reason else True,
+        "reason": reason,
     }
 
 
-def _users(host: Host) -> tuple[dict[int, _User], bool]:
-    """By user, and whether there were too many files to look at all of them."""
+def _users(host: Host) -> tuple[dict[int, _User], str | None]:
+    """By user, and why some of their files were not seen."""
     found: dict[int, _User] = defaultdict(_User)
-    seen = 0
+    seen, hidden = 0, []
     for process in processes.everyone(host):
-        for number in host.names(f"/proc/{process.pid}/fd"):
-            seen += 1
-            if seen > _MOST_FILES:
-                return found, True
-            if host.link_target(f"/proc/{process.pid}/fd/{number}") == _LINK:
-                _count(host, process, number, found)
-    return found, False
+        try:
+            for number in host.names(f"/proc/{process.pid}/fd"):
+                seen += 1
+                if seen > _MOST_FILES:
+                    return found, f"of the open files the first {_MOST_FILES} were looked at"
+                if host.link_target(f"/proc/{process.pid}/fd/{number}") == _LINK:
+                    _count(host, process, number, found)
+        except HostError as error:
+            hidden.append(str(error))
+    more = f", and those of {len(hidden) - 1} more processes are hidden" if len(hidden) > 1 else ""
+    return found, f"{hidden[0]}{more}" if hidden else None
 
 
 def _count(host: Host, process: Process, number: str, found: dict[int, _User]) -> None:

@@ -67,6 +67,7 @@ def test_instances_and_watches_are_the_users_not_the_processes(tree: Path) -> No
                 "processes": [{"name": "agent", "pid": 1200, "instances": 1}],
             },
         ],
+        "complete": True,
         "reason": None,
     }
 
@@ -84,21 +85,32 @@ def test_of_the_processes_the_first_are_listed(tree: Path) -> None:
 def test_many_files_are_bounded(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inotify, "_MOST_FILES", 2)
     found = facts(tree, process(10, "a", 0, 1, 1, 1, 1))
-    assert found["users"][0]["instances"] == 2
+    assert (found["users"][0]["instances"], found["complete"]) == (2, None)
     assert found["reason"] == "of the open files the first 2 were looked at"
 
 
-def test_files_that_are_hidden_are_no_users(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("hidden", "reason"),
+    [
+        (("/proc/10/fd",), "/proc/10/fd: cannot list: EACCES (Permission denied)"),
+        (
+            ("/proc/10/fd", "/proc/11/fd"),
+            "/proc/10/fd: cannot list: EACCES (Permission denied), and those of 1 more processes are hidden",
+        ),
+    ],
+)
+def test_files_that_are_hidden_are_told_and_cost_no_others(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, hidden: tuple[str, ...], reason: str
+) -> None:
     def refuse(host: Host, path: str) -> list[str]:
-        if path.endswith("/fd"):
+        if path in hidden:
             raise HostError(path, "cannot list: EACCES (Permission denied)", "EACCES")
         return real(host, path)
 
     real = Host.names
     monkeypatch.setattr(Host, "names", refuse)
-    found = facts(tree, process(10, "a", 0, 1))
-    assert (found["users"], found["max_user_instances"]) == (None, 8)
-    assert found["reason"] == "/proc/10/fd: cannot list: EACCES (Permission denied)"
+    found = facts(tree, process(10, "a", 0, 1), process(11, "b", 0), process(12, "c", 0, 1, 1))
+    assert (found["users"][0]["instances"], found["complete"], found["reason"]) == (2, None, reason)
 
 
 def test_without_limits_there_is_no_fullness(tree: Path) -> None:
