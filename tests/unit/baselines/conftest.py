@@ -97,6 +97,6 @@ def _subject(name: str, params: Mapping[str, Any] | None) -> Subject:
     return assess.subject("node1", baseline.load((name,), ""), groups=["workers"], params=params)
 
 
-def _key(match: re.Match[str]) -> str | int:
+def _key(match: re.Match[str]) -> Any:
     quoted, index, plain = match.groups()
     return int(index) if index is not None else quoted or plain
