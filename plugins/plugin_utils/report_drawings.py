@@ -582,7 +582,8 @@ def _pools_by_boot(facts: Mapping[str, Any], states: Mapping[str, list[str] | No
         texts = {text.partition(" (")[0] for text in (at_boot, later) if text is not None}
         if texts or now:
             known = now is not None and states["next_boot"] is not None
-            rows.append({**row, "differs": known and (bool(texts - {str(now)}) or later is None)})
+            # What is not asked of a boot is filled after it, by what is persisted elsewhere.
+            rows.append({**row, "differs": known and bool(texts) and (texts != {str(now)} or later is None)})
     return rows
 
 

@@ -81,6 +81,8 @@ def render(report: Mapping[str, Any]) -> str:
         "form-action 'none'; require-trusted-types-for 'script'"
     )
     page = _template().render(page=_page(report), styles=Markup(styles), script=Markup(script), policy=policy)
+    # The lines between elements would be as many nodes as there are elements. Text has no bare < and >.
+    page = re.sub(r">\n\s*<", "><", page)
     # A lone surrogate, which JSON may hold, is no text that a file can.
     return page.encode("utf-8", "backslashreplace").decode()
 

@@ -42,6 +42,10 @@ def missing() -> list[str]:
     return [package for command, package in packages.items() if shutil.which(command) is None]
 
 
+def _of(events: list[Any], name: str) -> list[Any]:
+    return [event for event in events if event["method"] == f"Network.{name}"]
+
+
 class Browser(AbstractContextManager["Browser"]):
     """A browser with a profile of its own, which goes with it."""
 
@@ -90,10 +94,12 @@ class Browser(AbstractContextManager["Browser"]):
         """What the console said since the last call, and the addresses that the page asked for."""
         console = [str(entry["message"]) for entry in self.driver.get_log("browser")]
         events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
-        asked = [
-            event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"
-        ]
-        return console, asked
+        sent = {event["params"]["requestId"]: event["params"]["request"]["url"] for event in _of(events, "requestWillBeSent")}
+        # What the page's policy refuses is announced, and does not leave.
+        for event in _of(events, "loadingFailed"):
+            if event["params"].get("blockedReason") == "csp":
+                sent.pop(event["params"]["requestId"], None)
+        return console, list(sent.values())
 
     def screenshot(self, path: Path, whole: bool = False) -> None:
         """A picture of the window, or of the whole page."""

@@ -19,8 +19,8 @@
   const read = () => {
     const names = all("#control option").map((option) => option.text);
     const numbers = new Map(all("#control option").map((option) => [option.text, option.value]));
-    const rows = all("#map tbody tr");
-    const byAnchor = new Map(rows.filter((row) => row.cells[0].firstChild).map((row) => [one("a", row).hash, row]));
+    const rows = all(".map tbody tr");
+    const byAnchor = new Map(rows.map((row) => [one("a", row).hash, row]));
     const severities = new Map(all("#controls .control").map((each) => [each.dataset.c, each.dataset.s]));
     const hosts = all("#hosts > .host").map((node) => ({
       node,
@@ -35,7 +35,7 @@
         control: numbers.get(name), severity: severities.get(numbers.get(name)), status: list.dataset.quiet, name,
       }))),
     }));
-    return { hosts, names, columns: all("#map thead th").map((head) => one("a", head).hash.slice(9)), controls: all("#controls .control") };
+    return { hosts, names, columns: all(".map thead th").map((head) => one("a", head).hash.slice(9)), controls: all("#controls .control") };
   };
 
   // Rules for columns: thousands of cells are hidden by one rule each, which the policy lets a script set.
