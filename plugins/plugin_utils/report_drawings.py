@@ -25,7 +25,7 @@ _LADDER = ("open", "api", "vm", "vcpu", "real_mode_guest")
 _CLASSES = {"01": "storage", "02": "network", "03": "display", "0b": "processor", "12": "accelerator"}
 _MAX_ROWS = 24
 # Below it a page is a square of its own, above it a pool is one bar.
-_MAX_SQUARES = 64
+_MAX_SQUARES = 32
 _LOWEST_LIMIT = 64
 _EXPECTED: dict[type[Any], str] = {
     dict: "a dictionary",

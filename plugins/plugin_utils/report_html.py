@@ -143,6 +143,7 @@ def _page(report: Mapping[str, Any]) -> dict[str, Any]:
         "groups": groups,
         "severities": SEVERITIES,
         "statuses": STATUSES,
+        "letters": _LETTERS,
         "by_severity": report["summary"]["findings"]["fail_by_severity"],
         "by_status": report["summary"]["findings"]["by_status"],
         "strip": _strip(report["summary"]["findings"]["fail_by_severity"]),
@@ -336,9 +337,9 @@ def _headline(hosts: Sequence[Mapping[str, Any]]) -> str:
     urgent = [host for host in failing if host["fails"]["critical"] or host["fails"]["high"]]
     lost = sum(host["status"] in ("unreachable", "failed") for host in hosts)
     if urgent:
-        text = f"{_of(len(urgent), total)} need{'s' if len(urgent) == 1 else ''} attention"
+        text = f"{_of(urgent, total)} need{'s' if len(urgent) == 1 else ''} attention"
     elif failing:
-        text = f"Nothing urgent; {_of(len(failing), total)} can be better"
+        text = f"Nothing urgent; {_of(failing, total)} can be better"
     elif lost == total:
         return f"None of {_plural(total, 'host')} could be audited" if total else "There is no host"
     else:
@@ -346,8 +347,8 @@ def _headline(hosts: Sequence[Mapping[str, Any]]) -> str:
     return f"{text}, {lost} could not be audited" if lost else text
 
 
-def _of(number: int, total: int) -> str:
-    return "This host" if total == 1 else f"{number} of {total} hosts"
+def _of(hosts: Sequence[Mapping[str, Any]], total: int) -> str:
+    return str(hosts[0]["name"]) if total == 1 else f"{len(hosts)} of {total} hosts"
 
 
 def _plural(number: int, what: str) -> str:

@@ -94,7 +94,10 @@ class Browser(AbstractContextManager["Browser"]):
         """What the console said since the last call, and the addresses that the page asked for."""
         console = [str(entry["message"]) for entry in self.driver.get_log("browser")]
         events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
-        sent = {event["params"]["requestId"]: event["params"]["request"]["url"] for event in _of(events, "requestWillBeSent")}
+        sent = {
+            event["params"]["requestId"]: event["params"]["request"]["url"]
+            for event in _of(events, "requestWillBeSent")
+        }
         # What the page's policy refuses is announced, and does not leave.
         for event in _of(events, "loadingFailed"):
             if event["params"].get("blockedReason") == "csp":

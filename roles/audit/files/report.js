@@ -57,6 +57,8 @@
       (wanted.control === "" || finding.control === wanted.control) &&
       (wanted.severity.length === 0 || wanted.severity.includes(finding.severity)) &&
       (wanted.status.length === 0 || wanted.status.includes(finding.status));
+    // Who asks for a severity asks for what is wrong.
+    const quiet = wanted.status.length > 0 || wanted.severity.length === 0;
     const says = (finding) => {
       if (wanted.q === "") return true;
       if (finding.name !== undefined) return finding.name.includes(wanted.q);
@@ -76,7 +78,7 @@
         if (match) seen.add(finding.control);
       }
       const loud = matching;
-      for (const finding of host.quiet) {
+      for (const finding of quiet ? host.quiet : []) {
         if (grouped && fits(finding) && (named || says(finding))) { matching += 1; seen.add(finding.control); }
       }
       const visible = grouped && (matching > 0 || (named && !narrow));

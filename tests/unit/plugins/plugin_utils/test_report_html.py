@@ -300,8 +300,8 @@ def test_hosts_that_could_not_be_audited_are_there_with_the_reason() -> None:
 @pytest.mark.parametrize(
     ("severity", "status", "headline"),
     [
-        ("critical", "fail", "This host needs attention"),
-        ("low", "fail", "Nothing urgent; This host can be better"),
+        ("critical", "fail", "a needs attention"),
+        ("low", "fail", "Nothing urgent; a can be better"),
         ("high", "pass", "Nothing fails on 1 host"),
     ],
 )
