@@ -70,10 +70,12 @@ class Browser(AbstractContextManager["Browser"]):
         self.driver.quit()
         self._profile.cleanup()
 
-    def open(self, page: Path, fragment: str = "", width: int = WIDE, dark: bool = False) -> None:
-        """Load a file anew, in a window of this width, for somebody who likes it dark or light."""
+    def open(
+        self, page: Path, fragment: str = "", width: int = WIDE, height: int = _HEIGHT, dark: bool = False
+    ) -> None:
+        """Load a file anew, in a window of this size, for somebody who likes it dark or light."""
         self.media(dark)
-        size = {"width": width, "height": _HEIGHT, "deviceScaleFactor": 1, "mobile": width == PHONE}
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width == PHONE}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         # Going from one fragment of a page to another loads nothing.
         self.driver.get("about:blank")
