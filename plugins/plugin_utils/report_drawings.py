@@ -395,14 +395,16 @@ def _kvm(facts: Mapping[str, Any]) -> Any:
     subset = _dict(facts, "kvm")
     proven = _texts(subset, "proven", "kvm") or []
     reasons = _reasons(subset, "kvm")
-    against = {reason["source"] for reason in reasons}
+    verdict = _text(subset, "verdict", "kvm") or "unknown"
+    # What is unproven was not tried.
+    against = {reason["source"] for reason in reasons if verdict != "unproven"}
     steps = [
         {"name": step, "state": "proven" if step in proven else "stopped" if step in against else "open"}
         for step in _LADDER
     ]
     profiles = _map(subset, "profiles", "kvm") or {}
     return {
-        "verdict": _text(subset, "verdict", "kvm") or "unknown",
+        "verdict": verdict,
         "module": _text(subset, "module", "kvm"),
         "nested": _get(subset, "nested", bool, "kvm"),
         "steps": steps,
@@ -507,14 +509,12 @@ def _boot(facts: Mapping[str, Any]) -> Any:
     subset = _dict(facts, "kernel_args")
     named = ("configured", "running", "next_boot")
     states = {name: _texts(subset, name, "kernel_args") for name in named}
+    # Of the loader itself it says why it is that one, which matters where there is none.
+    of_states = [_text(subset, f"{name}_reason", "kernel_args") for name in ("configured", "next_boot")]
+    reasons = [_text(subset, "reason", "kernel_args") if any(of_states) else None, *of_states]
     return {
         "loader": _text(subset, "boot_loader", "kernel_args"),
-        "reasons": [
-            reason
-            for key in ("configured_reason", "next_boot_reason")
-            if (reason := _text(subset, key, "kernel_args")) is not None
-        ],
-        "known": {name: states[name] is not None for name in named},
+        "reasons": list(dict.fromkeys(reason for reason in reasons if reason is not None)),
         "rows": list(_arguments(states)),
         "pools": _pools_by_boot(facts, states),
     }

@@ -343,7 +343,9 @@ def _headline(hosts: Sequence[Mapping[str, Any]]) -> str:
     elif lost == total:
         return f"None of {_plural(total, 'host')} could be audited" if total else "There is no host"
     else:
-        text = f"Nothing fails on {_plural(total - lost, 'host')}"
+        unsure = sum(finding["status"] in ("unknown", "error") for host in hosts for finding in host["loud"])
+        what = f"Nothing is known to fail, {_plural(unsure, 'control')} unknown," if unsure else "Nothing fails"
+        text = f"{what} on {hosts[0]['name'] if total == 1 else _plural(total - lost, 'host')}"
     return f"{text}, {lost} could not be audited" if lost else text
 
 

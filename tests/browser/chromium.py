@@ -71,7 +71,7 @@ class Browser(AbstractContextManager["Browser"]):
         self._profile.cleanup()
 
     def open(
-        self, page: Path, fragment: str = "", width: int = WIDE, height: int = _HEIGHT, dark: bool = False
+        self, page: Path, fragment: str = "", *, width: int = WIDE, height: int = _HEIGHT, dark: bool = False
     ) -> None:
         """Load a file anew, in a window of this size, for somebody who likes it dark or light."""
         self.media(dark)
