@@ -87,6 +87,8 @@ class Browser(AbstractContextManager["Browser"]):
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         still = {"name": "prefers-reduced-motion", "value": "reduce"}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": [scheme, still]})
+        # It is there with the next frame.
+        self.driver.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
 
     def js(self, script: str, *arguments: Any) -> Any:
         """What a script returns that runs in the page."""

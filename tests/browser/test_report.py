@@ -548,8 +548,7 @@ def test_on_paper_all_is_open(opened: Open) -> None:
     assert browser.js(seen) == number > 100
     assert visible(browser, ".filters, .copy, #theme") == []
     browser.media(False)
-    one = len(re.findall(rb"/Type /Page\b", browser.pdf()))
-    assert one > 20
+    assert len(re.findall(rb"/Type /Page\b", browser.pdf())) > 20
     assert browser.js("return document.querySelectorAll('details[open]').length") == 0
 
 
