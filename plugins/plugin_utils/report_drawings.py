@@ -24,6 +24,8 @@ _LADDER = ("open", "api", "vm", "vcpu", "real_mode_guest")
 # The classes of devices that people hand to guests and pods (pci.ids): storage, network, display, accelerators.
 _CLASSES = {"01": "storage", "02": "network", "03": "display", "0b": "processor", "12": "accelerator"}
 _MAX_ROWS = 24
+# No machine has as many of anything that is drawn, and one that says so must not make the page too heavy to open.
+_MAX_FACTS = 4096
 # Below it a page is a square of its own, above it a pool is one bar.
 _MAX_SQUARES = 32
 _LOWEST_LIMIT = 64
@@ -125,11 +127,15 @@ def _rows(parent: Mapping[str, Any] | None, key: str, where: str) -> list[tuple[
 
 
 def _dicts(rows: Sequence[Any], where: str) -> list[tuple[str, Mapping[str, Any]]]:
+    if len(rows) > _MAX_FACTS:
+        raise _MalformedError(f"the fact {where} has {len(rows)} rows; expected at most {_MAX_FACTS}")
     return [(f"{where}[{i}]", _typed(row, dict, f"{where}[{i}]")) for i, row in enumerate(rows)]
 
 
 def _texts(parent: Mapping[str, Any] | None, key: str, where: str) -> list[str] | None:
     values = _get(parent, key, list, where)
+    if values is not None and len(values) > _MAX_FACTS:
+        raise _MalformedError(f"the fact {where}.{key} has {len(values)} entries; expected at most {_MAX_FACTS}")
     return None if values is None else [_typed(value, str, f"{where}.{key}[{i}]") for i, value in enumerate(values)]
 
 

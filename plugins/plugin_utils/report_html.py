@@ -132,15 +132,17 @@ def _page(report: Mapping[str, Any]) -> dict[str, Any]:
     loud, quiet = [each for each in ordered if each.loud], [each for each in ordered if not each.loud]
     for host in hosts:
         host["cells"] = [_cell(host["by_control"].get(control.key), control) for control in loud]
-    groups = sorted({group for host in hosts for group in host["groups"]})
+    groups = {
+        group: str(number) for number, group in enumerate(sorted({each for host in hosts for each in host["groups"]}))
+    }
     for host in hosts:
-        host["group_numbers"] = " ".join(str(groups.index(group)) for group in host["groups"])
+        host["group_numbers"] = " ".join(groups[group] for group in host["groups"])
     return {
         "generated": str(report.get("generated")).replace("T", " ").replace("Z", " UTC"),
         "hosts": hosts,
         "loud": loud,
         "quiet": quiet,
-        "groups": groups,
+        "groups": list(groups),
         "severities": SEVERITIES,
         "statuses": STATUSES,
         "letters": _LETTERS,

@@ -290,6 +290,18 @@ def test_whatever_one_fact_is_the_page_is_made_and_the_other_hosts_are_whole() -
     )
 
 
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        (("pci", "devices"), "the fact pci.devices has 5000 rows; expected at most 4096"),
+        (("kernel_args", "running"), "the fact kernel_args.running has 5000 entries; expected at most 4096"),
+    ],
+)
+def test_more_than_any_machine_has_is_not_drawn(path: tuple[str, str], reason: str) -> None:
+    facts = replaced(path, [FACTS[path[0]][path[1]][0]] * 5000)
+    assert [drawing.reason for drawing in draw(facts) if drawing.odd] == [reason]
+
+
 def test_a_drawing_of_odd_facts_is_left_out_with_the_reason() -> None:
     page = render(audit(replaced(("hugepages", "pools", 0, "total"), "many")))
     assert (
