@@ -59,13 +59,13 @@ audit: $(READY) ## audit this machine, trying it out (PROBE=passive: only lookin
 check: lint unit ## what to run before each commit: lint and unit tests
 
 .PHONY: test
-test: packages check sanity $(if $(filter 1,$(REQUIRE_ALL)),integration-and-more,integration) ## everything: check, sanity and integration; with REQUIRE_ALL=1 also test-vm and the gates
+test: packages check sanity $(if $(filter 1,$(REQUIRE_ALL)),integration-and-more,integration) ## everything: check, sanity and integration; with REQUIRE_ALL=1 also browser, test-vm and the gates
 
 # Tests on machines wait most of the time, for boots and timers; the gates compute meanwhile. What runs beside is shown when it is done.
 .PHONY: integration-and-more
 integration-and-more: $(READY)
 	@mkdir -p .cache; status=0; \
-	$(MAKE) --keep-going test-vm gates >.cache/beside.log 2>&1 & beside=$$!; \
+	$(MAKE) --keep-going browser test-vm gates >.cache/beside.log 2>&1 & beside=$$!; \
 	$(MAKE) integration || status=$$?; \
 	wait $$beside || status=$$?; \
 	cat .cache/beside.log; exit $$status
@@ -104,6 +104,14 @@ integration: $(READY) ## the modules and playbooks on this machine's own kernel
 test-vm: $(READY) ## true reboots and a new kernel, on an emulated machine with GRUB (REQUIRE_ALL=1, root)
 	time pytest --quiet tests/vm
 
+.PHONY: browser
+browser: $(READY) ## report.html in Chromium; pictures of it in .cache/screenshots
+	time pytest --quiet tests/browser
+
+.PHONY: picture
+picture: $(READY) ## take the picture of report.html that is in the README
+	python tests/tools/picture.py
+
 # The cores that `make` does not take itself; 2.16 is the oldest that meta/runtime.yml allows.
 OTHER_CORES := $(filter-out $(CORE),2.16 2.18 $(DEFAULT_CORE))
 .PHONY: gates $(OTHER_CORES:%=core-%) core-newest
@@ -124,9 +132,10 @@ artifact: build .venv-importer/ready
 	touch $@
 
 .PHONY: bench
-bench: $(READY) .venv-peers/ready ## what facts and settings cost, beside ping, setup and the peers
+bench: $(READY) .venv-peers/ready ## what facts, settings and the report's page cost, beside ping, setup and the peers
 	python tests/bench/node_facts.py
 	python tests/bench/settings.py .venv-peers/bin
+	python tests/bench/report.py
 
 # The package ansible whose core is ours, with the collections that people take today.
 .venv-peers/ready:

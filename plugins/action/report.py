@@ -15,7 +15,7 @@ from ansible import constants as C  # noqa: N812
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes, report, report_junit
+from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes, report, report_html, report_junit
 from ansible_collections.bulwark.node.plugins.plugin_utils.assess import Subject, subject
 from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import AUTO, BaselineError, load
 from ansible_collections.bulwark.node.plugins.plugin_utils.findings import SEVERITIES
@@ -39,7 +39,12 @@ ARGUMENT_SPEC: dict[str, Any] = {
 }
 
 _HOST = {"groups", "pool", "baselines", "params", "waivers"}
-_FILES: dict[str, Callable[[Mapping[str, Any]], str]] = {"junit.xml": report_junit.dumps, "report.json": report.dumps}
+# The data last: who finds it new finds the others new as well.
+_FILES: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "junit.xml": report_junit.dumps,
+    "report.html": report_html.render,
+    "report.json": report.dumps,
+}
 # Of a fleet's unreachable hosts the message names some; the result lists them all.
 _MAX_NAMED = 10
 _MAX_REASON = 300
@@ -175,7 +180,6 @@ def _folder(value: str) -> str:
 
 
 def _write(folder: str, made: Mapping[str, Any]) -> None:
-    # The data last: who finds it new finds the others new as well.
     for name, text in _FILES.items():
         path = os.path.join(folder, name)
         try:

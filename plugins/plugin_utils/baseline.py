@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -135,7 +135,10 @@ def load(entries: tuple[str, ...], folder: str) -> Baselines:
     known = {name: ours[name] for name in ours if AUTO in entries or name in _closure(named, ours)}
     for entry in files:
         path = os.path.join(folder, entry)
-        overriding, own = _read(path, path, known)
+        text = _text(path)
+        tunable = {*_params(path, text), *(name for baseline in ours.values() for name in baseline.params)}
+        tunable.update(name for baseline in known.values() for name in baseline.params)
+        overriding, own = _read(path, path, text, known, tunable)
         known = {name: _overridden(baseline, overriding) for name, baseline in known.items()}
         # Two files of one name are two baselines.
         known[path] = own
@@ -146,10 +149,14 @@ def load(entries: tuple[str, ...], folder: str) -> Baselines:
 
 @functools.lru_cache(maxsize=1)
 def _ours() -> dict[str, Baseline]:
-    paths = sorted(name for name in os.listdir(OURS) if name.endswith(".yml"))
     # What goes with others comes first.
-    stems = sorted((path[: -len(".yml")] for path in paths), key=lambda stem: (stem != "common", stem))
-    return {stem: _read(os.path.join(OURS, f"{stem}.yml"), f"bulwark.node/{stem}", {})[1] for stem in stems}
+    texts = {stem: _text(_path(stem)) for stem in sorted(_stems(), key=lambda stem: (stem != "common", stem))}
+    tunable = {name for stem, text in texts.items() for name in _params(_path(stem), text)}
+    return {stem: _read(_path(stem), f"bulwark.node/{stem}", text, {}, tunable)[1] for stem, text in texts.items()}
+
+
+def _path(stem: str) -> str:
+    return os.path.join(OURS, f"{stem}.yml")
 
 
 def _is_path(entry: str) -> bool:
@@ -174,14 +181,13 @@ def _overridden(baseline: Baseline, overriding: Mapping[str, Mapping[str, Any]])
     )
 
 
-def _read(path: str, source: str, known: Mapping[str, Baseline]) -> tuple[dict[str, dict[str, Any]], Baseline]:
+def _read(
+    path: str, source: str, text: Mapping[str, Any], known: Mapping[str, Baseline], tunable: Collection[str]
+) -> tuple[dict[str, dict[str, Any]], Baseline]:
     """What a file changes of controls that are known, by their ids, and the baseline that it is itself."""
-    text = _text(path)
     name = os.path.basename(path).rpartition(".")[0]
     _keys(path, text, _KEYS)
-    params = {key: _param(path, key, value) for key, value in _mapping(path, "params", text.get("params")).items()}
     taken = {control.id: control for baseline in known.values() for control in baseline.controls}
-    tunable = {*params, *(key for baseline in known.values() for key in baseline.params)}
     overriding: dict[str, dict[str, Any]] = {}
     own: dict[str, Control] = {}
     for section, needed in (("controls", _CONTROL), ("fleet", _FLEET)):
@@ -212,7 +218,7 @@ def _read(path: str, source: str, known: Mapping[str, Baseline]) -> tuple[dict[s
             raise BaselineError(f"{path}: includes: has {include!r}; expected one of {', '.join(_stems())}")
     detect = _expression(f"{path}: detect", text["detect"], tunable) if "detect" in text else None
     title = str(text.get("title") or name)
-    return overriding, Baseline(name, title, includes, detect, params, tuple(own.values()))
+    return overriding, Baseline(name, title, includes, detect, _params(path, text), tuple(own.values()))
 
 
 def _stems() -> list[str]:
@@ -239,6 +245,11 @@ def _text(path: str) -> dict[str, Any]:
     return text
 
 
+def _params(path: str, text: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults of a file's parameters."""
+    return {name: _param(path, name, value) for name, value in _mapping(path, "params", text.get("params")).items()}
+
+
 def _param(path: str, name: Any, value: Any) -> Any:
     where = f"{path}: params: {name}"
     if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -249,7 +260,7 @@ def _param(path: str, name: Any, value: Any) -> Any:
     return value["default"]
 
 
-def _fields(where: str, row: Any, needed: set[str], tunable: Iterable[str]) -> dict[str, Any]:
+def _fields(where: str, row: Any, needed: set[str], tunable: Collection[str]) -> dict[str, Any]:
     """The keys that a control has, each checked by itself."""
     if not isinstance(row, dict):
         raise BaselineError(f"{where}: is {_kind(row)}; expected a dictionary")
@@ -288,7 +299,7 @@ def _places(where: str, control: Control) -> Control:
     return control
 
 
-def _expression(where: str, value: Any, tunable: Iterable[str]) -> Expression:
+def _expression(where: str, value: Any, tunable: Collection[str]) -> Expression:
     text = _sentence(where, value)
     try:
         made = Expression(text)

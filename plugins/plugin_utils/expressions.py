@@ -9,7 +9,7 @@ row's own key of such a name is ``@.host``.
 Nulls are honest. JMESPath takes ``null > 5`` for null, drops such a row from a filter, and calls ``!null`` true, so that
 what is not known would pass. Here each null that is compared, negated, filtered by, projected or given to a function is
 noted in ``Answer.nulls``, and tried as true and as false: ``Answer.value`` is null where that makes a difference. Who
-compares with the literal ``null``, or names a default by ``||``, has said what null means, and nothing is noted.
+compares with the literal ``null``, or names a default by ``|| `0```, has said what null means, and nothing is noted.
 """
 
 from __future__ import annotations
@@ -109,6 +109,25 @@ class _Interpreter(TreeInterpreter):
     def visit_root(self, node: dict[str, Any], _value: Any) -> Any:
         return self.roots[node["value"]]
 
+    def visit_subexpression(self, node: dict[str, Any], value: Any) -> Any:
+        found, steps = value, len(self.within)
+        for child in node["children"]:
+            found = self.visit(child, found)
+            self.within.append(path(child))
+        del self.within[steps:]
+        return found
+
+    def visit_or_expression(self, node: dict[str, Any], value: Any) -> Any:
+        left, right = node["children"]
+        first = self.visit(left, value)
+        if self._is_true(first):
+            return first
+        second = self.visit(right, value)
+        # A literal is a default. Else this is a question with two answers, of which one is not known.
+        if first is None and second is False and right["type"] != "literal":
+            return self._unknown(left)
+        return second
+
     def visit_comparator(self, node: dict[str, Any], value: Any) -> Any:
         sides = node["children"]
         if node["value"] in self._EQUALITY_OPS and _NULL in sides:
@@ -192,7 +211,8 @@ class _Interpreter(TreeInterpreter):
 
     def _named(self, node: dict[str, Any]) -> str:
         name = path(node)
-        return name if name.split(".")[0] in ROOTS else ".".join(filter(None, [*self.within, name]))
+        full = name if name.split(".")[0] in ROOTS else ".".join(filter(None, [*self.within, name]))
+        return full.removesuffix("[]")
 
 
 def path(node: dict[str, Any]) -> str:

@@ -302,7 +302,7 @@ def write(path: str, text: str) -> None:
     os.makedirs(folder, _DIR_MODE, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=folder)
     try:
-        with os.fdopen(handle, "w", encoding="ascii") as stream:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(text)
             stream.flush()
             os.fchmod(stream.fileno(), _FILE_MODE)

@@ -8,6 +8,7 @@ usage: make generate        or .venv/bin/python tests/tools/generate.py
   of a role for one module from that module's, under the role's prefix.
 - The part of the playbook ``undo`` that is that of ``harden`` under another prefix.
 - The table of variables in a role's README, and its defaults, come from its meta/argument_specs.yml.
+- The controls and parameters in docs/controls.md come from the baselines.
 
 A generated part stands between a line ``generated: NAME`` and a line ``generated: end``, as comments of the file's own kind.
 All else is written by hand, and stays. tests/test_collection.py fails where a file is not as it would be generated.
@@ -53,6 +54,7 @@ LEFT_OUT = ("confirm", "ssh_connection", "fresh_connection")
 
 _WITHOUT_NEEDS = ("bridge_mtu",)
 """Roles whose module leaves nothing to be restarted."""
+BASELINES = ROOT / "roles/audit/files/baselines"
 COPIES = ("handlers/main.yml", "tasks/needs.yml")
 """Files of the role ``harden`` that others have too, with their own prefix."""
 
@@ -290,6 +292,46 @@ def _yaml(value: Any, indent: int = 0) -> str:
     return "".join(f"{' ' * indent}{line}" if line.strip() else line for line in text.splitlines(keepends=True))
 
 
+def controls() -> str:
+    """What the baselines judge, for docs/controls.md."""
+    return "\n" + "\n".join(_baseline(path) for path in sorted(BASELINES.glob("*.yml"), key=_common_first))
+
+
+def _common_first(path: Path) -> tuple[bool, str]:
+    return path.stem != "common", path.stem
+
+
+def _baseline(path: Path) -> str:
+    text = yaml.safe_load(path.read_text())
+    includes = text.get("includes") or []
+    made = f"## {path.stem}\n\n{text['title']}.{' It includes ' + ', '.join(f'`{name}`' for name in includes) + '.' if includes else ''}\n\n"
+    if text.get("detect"):
+        made += f"`auto` takes it where `{text['detect'].strip()}`.\n\n"
+    if text.get("params"):
+        rows = [
+            f"| `{name}` | `{_flat(about['default'])}` | {_flat(about['description'])} |"
+            for name, about in text["params"].items()
+        ]
+        made += "| parameter | default | |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"
+    return made + "\n".join(_control(row) for row in [*(text.get("controls") or []), *(text.get("fleet") or [])])
+
+
+def _control(row: Mapping[str, Any]) -> str:
+    rule = row.get("expect") or row.get("value")
+    asked = f"`{_flat(rule)}`" + ("" if "expect" in row else ", alike on all hosts of a pool")
+    lines = [f"### {row['id']}", "", f"**{row['severity']}**: {_flat(row['title'])}. {_flat(row['why'])}", ""]
+    lines += [f"- expects {asked}"]
+    if row.get("when"):
+        lines += [f"- where `{_flat(row['when'])}`"]
+    lines += [f"- what to do: {_flat(row['remedy'])}"]
+    lines += ["- " + ", ".join(f"<{url}>" for url in row["references"]), ""]
+    return "\n".join(lines)
+
+
+def _flat(text: Any) -> str:
+    return " ".join(str(text).split())
+
+
 def filled(text: str, parts: Mapping[str, Any]) -> str:
     """``text`` with its generated parts as given by name, data as YAML. Raises LookupError where the names are other ones."""
     names = [found["name"] for found in _MARK.finditer(text)]
@@ -319,6 +361,8 @@ def generated() -> Iterator[tuple[Path, str]]:
     source, file = (ROOT / f"playbooks/{name}.yml" for name in ("harden", "undo"))
     shared = {each["name"]: each["text"].replace("harden", "undo") for each in _SHARED.finditer(source.read_text())}
     yield file, filled(file.read_text(), shared)
+    file = ROOT / "docs/controls.md"
+    yield file, filled(file.read_text(), {"controls": controls()})
     for folder in sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir()):
         options = specification(folder.name)
         for name, part in (

@@ -64,7 +64,8 @@ def memory_headroom(host: Host, config: Config) -> dict[str, Any]:
     total = lines.get("MemTotal")
     hard, soft = (_limit(config, "memory.available", total, key) for key in ("evictionHard", "evictionSoft"))
     begins = None if hard is None or soft is None else max(hard, soft)
-    seen = memory.as_the_kubelet(host, lines) if total else {"available_bytes": None, "reason": "its size is not known"}
+    unseen: dict[str, Any] = {"available_bytes": None, "reason": "the size of the memory is not known"}
+    seen = memory.as_the_kubelet(host, lines) if total else unseen
     available = seen["available_bytes"]
     left = None if begins is None or available is None else available - begins
     return {

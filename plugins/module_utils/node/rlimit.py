@@ -263,6 +263,7 @@ class Rlimit:
         else:
             self._restarted.append(change.target)
             self._host.run(["systemctl", "restart", "--", change.target])
+            rlimit_systemd.await_program(self._host, change.target)
 
     def judge(self, before: State, after: State, left: Sequence[Change], desired: Desired) -> Verdict:
         """What is left fails the run; what systemd has not read, or a process not got, is named for a restart."""

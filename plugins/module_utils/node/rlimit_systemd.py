@@ -9,6 +9,7 @@ Sources: systemd.exec(5), systemd-system.conf(5), systemd.unit(5). ``daemon-relo
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,12 +34,15 @@ from ansible_collections.bulwark.node.plugins.module_utils.node.unit_files impor
     manager_settings,
 )
 
-__all__ = ["Running", "Target", "expected_of", "observe", "ours", "paths"]
+__all__ = ["Running", "Target", "await_program", "expected_of", "observe", "ours", "paths"]
 
 NAME = "95-bulwark-rlimit.conf"
 _MANAGER = f"/etc/systemd/system.conf.d/{NAME}"
 _UNITS = "/etc/systemd/system"
 _LINE = re.compile(r"^(?:Default)?Limit([A-Z]+)=(.*)$", re.MULTILINE)
+# What a unit's main process is called until it is the unit's program, from systemd 255 on; before, it is that name in brackets.
+_EXECUTOR = "systemd-executor"[:15]
+_STARTS_S = 10
 _HEADER = f"{HEADER}; its module rlimit adds and removes lines here. See systemd.exec(5).\n"
 
 
@@ -245,6 +249,25 @@ def expected_of(host: Host, unit: str) -> str | None:
     if target and target != name and _section(target) == _section(name) and "@" not in name:
         return f"{target}, of which it is another name"
     return None
+
+
+def await_program(host: Host, unit: str) -> None:
+    """Wait until the main process of a unit that was just started is its program, which has the unit's limits.
+
+    Of Type=simple ``systemctl restart`` returns as soon as there is a process (systemd.service(5)). Who waits for ten seconds in
+    vain goes on: what the process has then is judged as ever.
+    """
+    deadline = time.monotonic() + _STARTS_S
+    while any(_is_starting(host, row) for row in _show(host, [unit], "Limit")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _is_starting(host: Host, row: Mapping[str, str]) -> bool:
+    pid = row.get("MainPID", "0")
+    name = (host.read(f"/proc/{pid}/comm") or "").rstrip("\n")
+    # A moment after it was forked it is PID 1 in all but its number.
+    forked = host.read(f"/proc/{pid}/cmdline") if name == "systemd" else None
+    return name.startswith("(") or name == _EXECUTOR or (forked is not None and forked == host.read("/proc/1/cmdline"))
 
 
 def _target(

@@ -3,7 +3,8 @@
 """Cases for the controls of our baselines: ``<baseline>.yml`` beside this file, one row for each control.
 
 A row has ``control``, and beside it patches of the facts of docs/schemas.md: ``pass``, ``fail`` with the ``reason`` as it is
-shown, ``unknown``, and ``not_applicable`` where the control has a ``when``; ``params`` where it takes other ones, ``not_applicable`` aside. A patch is
+shown, ``unknown``, and ``not_applicable`` where the control has a ``when``; ``params`` where it takes
+other ones, which ``not_applicable`` has not. A patch is
 {path: value}; a path's key that has dots is in double quotes: ``sysctls."net.ipv4.ip_forward"``, ``image_fs[0].current``.
 Of a fleet control two hosts have ``pass``, a third one of the same pool ``fail``, and a fourth one ``unknown``.
 """
@@ -97,6 +98,6 @@ def _subject(name: str, params: Mapping[str, Any] | None) -> Subject:
     return assess.subject("node1", baseline.load((name,), ""), groups=["workers"], params=params)
 
 
-def _key(match: re.Match[str]) -> str | int:
+def _key(match: re.Match[str]) -> Any:
     quoted, index, plain = match.groups()
     return int(index) if index is not None else quoted or plain

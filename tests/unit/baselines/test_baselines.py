@@ -21,7 +21,6 @@ from ansible_collections.bulwark.node.plugins.plugin_utils.expressions import Ex
 from ansible_collections.bulwark.node.tests.unit.baselines import conftest
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import TREES, lay, load
 
-
 CONTROLS = conftest.controls()
 CASES = [(name, row) for name in conftest.names() for row in conftest.cases(name)]
 FLEET = {control.id for _name, control in CONTROLS if control.value is not None}

@@ -43,11 +43,12 @@ def test_the_facts_of_a_captured_hybrid_machine(machine: Machine) -> None:
     controllers = {controller.pop("name"): tuple(controller.values()) for controller in found.pop("controllers")}
     assert len(controllers) == 12
     assert (controllers["memory"], controllers["hugetlb"]) == ((4, True), (0, True))
+    pids = found.pop("pids")
+    assert (pids["current"], pids["max"], pids["fullness"]) == (None, None, None)
     assert found == {
         "version": "hybrid",
         "delegated": None,
         "kubepods": {"present": False, "path": None, "driver": None},
-        "pids": {"current": None, "max": None},
         "psi": True,
         "reason": None,
     }
@@ -57,7 +58,7 @@ def test_what_reaches_the_pods_on_v2(machine: Machine) -> None:
     found = cgroups.facts(machine("no-hugepages", {**ON_V2, **PODS_V2}))
     assert found["kubepods"] == {"present": True, "path": "kubepods.slice", "driver": "systemd"}
     assert found["delegated"] == ["cpu", "memory", "hugetlb", "pids"]
-    assert found["pids"] == {"current": 412, "max": 115213}
+    assert (found["pids"]["current"], found["pids"]["max"], found["pids"]["fullness"]) == (412, 115213, 0.0036)
     assert (found["psi"], found["reason"]) == (False, None)
     # Without pods, what the root hands down.
     assert cgroups.facts(machine("no-hugepages", ON_V2))["delegated"] == ["cpu", "memory", "pids"]
@@ -86,7 +87,7 @@ def test_the_driver_is_told_by_the_name(machine: Machine, folder: str, driver: s
     pids = {f"/sys/fs/cgroup/pids/{folder}/pids.max": "max", f"/sys/fs/cgroup/pids/{folder}/pids.current": "7"}
     found = cgroups.facts(machine("debian12-memory", {path: "", **pids}))
     assert found["kubepods"] == {"present": True, "path": folder, "driver": driver}
-    assert found["pids"] == {"current": 7, "max": "unlimited"}
+    assert (found["pids"]["current"], found["pids"]["max"]) == (7, "unlimited")
 
 
 @pytest.mark.parametrize(
@@ -111,3 +112,29 @@ def test_what_cannot_be_told_of_pods_has_a_reason(
     found = cgroups.facts(machine("no-hugepages", files))
     assert found["kubepods"]["present"] is present
     assert (found["kubepods"]["driver"], found["reason"]) == (None, reason)
+
+
+PID_MAX, THREADS_MAX = "/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"
+
+
+@pytest.mark.parametrize(
+    ("files", "current", "most", "fullness"),
+    [
+        # The smaller ceiling counts, and tasks are the second number of the fourth word.
+        ({PID_MAX: "32768", THREADS_MAX: "192731", "/proc/loadavg": "0.1 0.2 0.3 5/16384 99"}, 16384, 32768, 0.5),
+        ({PID_MAX: "4194304", THREADS_MAX: "1000", "/proc/loadavg": "0.1 0.2 0.3 5/250 99"}, 250, 1000, 0.25),
+        ({PID_MAX: "32768", "/proc/loadavg": "0.1 0.2 0.3 5/250 99"}, 250, None, None),
+        ({PID_MAX: "32768", THREADS_MAX: "1000"}, None, 1000, None),
+        ({PID_MAX: "32768", THREADS_MAX: "1000", "/proc/loadavg": "nonsense"}, None, 1000, None),
+    ],
+)
+def test_the_tasks_of_the_machine_beside_what_it_can_have(
+    machine: Machine, files: dict[str, str], current: int | None, most: int | None, fullness: float | None
+) -> None:
+    pids = cgroups.facts(machine("no-hugepages", files))["pids"]
+    assert (pids["machine_current"], pids["machine_max"], pids["machine_fullness"]) == (current, most, fullness)
+
+
+def test_pods_without_a_limit_have_what_the_machine_has(machine: Machine) -> None:
+    files = {**ON_V2, **PODS_V2, PID_MAX: "824", THREADS_MAX: "9000", "/sys/fs/cgroup/kubepods.slice/pids.max": "max"}
+    assert cgroups.facts(machine("no-hugepages", files))["pids"]["fullness"] == 0.5

@@ -24,6 +24,7 @@ from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.dumps
 COUNT = "/proc/sys/net/netfilter/nf_conntrack_count"
 MAX = "/proc/sys/net/netfilter/nf_conntrack_max"
 STAT = "/proc/net/stat/nf_conntrack"
+UPTIME = "/proc/uptime"
 MODULE = "/sys/module/nf_conntrack_netlink"
 # As Linux 6.18 prints it, the numbers by hand. Two spaces stand here and there.
 NEW = (
@@ -62,11 +63,13 @@ def stats(**counters: int) -> bytes:
 def test_the_columns_are_read_by_their_names_and_summed_over_the_cpus(
     tree: Path, text: str, counters: dict[str, int]
 ) -> None:
-    assert facts(tree, {COUNT: "65536", MAX: "262144", STAT: text}) == {
+    assert facts(tree, {COUNT: "65536", MAX: "262144", STAT: text, UPTIME: "7200.00 1.0"}) == {
         "count": 65536,
         "max": 262144,
         "fullness": 0.25,
         **counters,
+        "insert_failed_per_hour": counters["insert_failed"] / 2,
+        "lost_per_hour": (counters["drop"] + counters["early_drop"]) / 2,
         "reason": None,
     }
 
@@ -139,3 +142,15 @@ def test_the_numbers_of_another_network_namespace_are_not_the_machines(tree: Pat
     found = conntrack.facts(Host(root=str(tree)))
     assert found.pop("reason") == "this run is in another network namespace than the machine"
     assert set(found.values()) == {None}
+
+
+@pytest.mark.parametrize(("uptime", "rate"), [("60.00 1.0", 16.0), ("36000.00 1.0", 1.6), ("soon", None)])
+def test_rates_are_those_since_boot_and_the_first_hour_is_a_whole_one(
+    tree: Path, uptime: str, rate: float | None
+) -> None:
+    assert facts(tree, {COUNT: "1", MAX: "2", STAT: NEW, UPTIME: uptime})["insert_failed_per_hour"] == rate
+
+
+def test_without_counters_there_are_no_rates(tree: Path) -> None:
+    found = facts(tree, {COUNT: "1", MAX: "2", UPTIME: "7200.00 1.0"})
+    assert (found["insert_failed_per_hour"], found["lost_per_hour"]) == (None, None)

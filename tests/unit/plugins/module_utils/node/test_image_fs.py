@@ -145,3 +145,43 @@ def test_a_node_without_crictl_is_a_reason(machine: Machine) -> None:
     (entry,) = image_fs.facts(host, Request(active=True))
     assert entry["used_bytes"] is None
     assert "returned 127" in entry["reason"]
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        # 25 % and half of the inodes are left.
+        ("", (85, 0.0, 15.0, 10.0, 0.0, 50.0)),
+        ("imageGCHighThresholdPercent: 90\n", (90, -5.0, 15.0, 10.0, 0.0, 50.0)),
+        (
+            "imageGCHighThresholdPercent: 70\nevictionHard: {imagefs.available: 20%, imagefs.inodesFree: 5%}\n",
+            (70, 10.0, 20.0, 5.0, 5.0, 45.0),
+        ),
+        ("maxPods: [\n", (None,) * 6),
+    ],
+)
+def test_what_is_left_until_the_kubelet_collects_and_evicts(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, document: str, expected: tuple[float | None, ...]
+) -> None:
+    config = "/var/lib/kubelet/config.yaml"
+    files = {"/proc/901/cmdline": f"kubelet\0--config={config}\0", config: document}
+    host = machine("kubeadm-containerd", files)
+    monkeypatch.setattr(host, "statvfs", lambda path: filesystem(1000, 300, 250) if path == SNAPSHOTTER else None)
+    (entry,) = image_fs.facts(host)
+    keys = (
+        "gc_high_percent",
+        "gc_margin_percent",
+        "eviction_percent",
+        "headroom_percent",
+        "inodes_eviction_percent",
+        "inodes_headroom_percent",
+    )
+    assert tuple(entry[key] for key in keys) == expected
+    assert (entry["available_percent"], entry["inodes_free_percent"]) == (25.0, 50.0)
+
+
+def test_no_kubelet_measures_what_another_runtime_left(machine: Machine) -> None:
+    host = machine("kubeadm-containerd")
+    Path(host.root, "var/lib/docker").mkdir()
+    left = image_fs.facts(host)[1]
+    assert (left["gc_high_percent"], left["headroom_percent"], left["gc_margin_percent"]) == (None, None, None)

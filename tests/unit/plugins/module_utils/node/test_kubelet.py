@@ -83,3 +83,25 @@ def test_a_process_without_a_start_time_is_none(machine: Machine, stat: str) -> 
 )
 def test_the_flavour_is_who_starts_it(process: str, unit: str, flavour: str) -> None:
     assert Kubelet(1, process, unit, 1.0, ()).flavour == flavour
+
+
+@pytest.mark.parametrize(
+    ("links", "enabled"),
+    [
+        ((), False),
+        (("multi-user.target.wants/kubelet.service",), True),
+        (("kubelet.service",), False),
+        (("multi-user.target.wants/k3s-agent.service",), True),
+        (("custom.target.wants/rke2-server.service",), True),
+        (("multi-user.target.wants/snap.microk8s.daemon-kubelite.service",), True),
+        # A controller of k0s may have no kubelet.
+        (("multi-user.target.wants/k0scontroller.service",), False),
+        (("multi-user.target.wants/k0sworker.service",), True),
+        (("multi-user.target.wants/kubelet.service.d",), False),
+    ],
+)
+def test_a_kubelet_is_enabled_where_a_target_wants_its_unit(
+    machine: Machine, links: tuple[str, ...], enabled: bool
+) -> None:
+    host = machine("no-hugepages", {f"/etc/systemd/system/{link}": "" for link in links})
+    assert kubelet.is_enabled(host) is enabled

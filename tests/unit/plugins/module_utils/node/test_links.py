@@ -67,6 +67,7 @@ def test_the_facts_of_a_captured_dump(monkeypatch: pytest.MonkeyPatch, tree: Pat
         "lower": None,
         "fits_lower": None,
         "driver": None,
+        "rp_filter": None,
         "manager": None,
     }
     plain |= {"reason": UNMANAGED}
@@ -273,3 +274,21 @@ def test_frames_with_their_headers_are_held_to_the_link_below(
     answer(monkeypatch, {GETLINK: link(2, b"eth0", mtu=1500) + upper + DONE})
     found = {each["name"]: each["fits_lower"] for each in links.facts(machine(tree))}
     assert found == {"eth0": None, "x": fits}
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"all": "0", "eth0": "1"}, 1),
+        ({"all": "2", "eth0": "1"}, 2),
+        ({"all": "0", "eth0": "0"}, 0),
+        ({"eth0": "1"}, None),
+        ({"all": "1"}, None),
+    ],
+)
+def test_of_rp_filter_the_larger_one_counts(
+    monkeypatch: pytest.MonkeyPatch, tree: Path, files: dict[str, str], expected: int | None
+) -> None:
+    answer(monkeypatch, {GETLINK: link(2, b"eth0") + DONE})
+    host = machine(tree, {f"/proc/sys/net/ipv4/conf/{name}/rp_filter": text for name, text in files.items()})
+    assert [each["rp_filter"] for each in links.facts(host)] == [expected]

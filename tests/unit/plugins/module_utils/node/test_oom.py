@@ -21,7 +21,8 @@ HOSTILE = "cri-containerd-\x1b[31m;$(reboot).scope"
 def test_the_machine_s_own_count(machine: Machine) -> None:
     assert oom.facts(machine("debian12-memory", {"/proc/vmstat": "oom_kill 7\noom_killer 9"})) == {
         "kills": 7,
-        "pods": {"kills": None, "reason": "this machine has no cgroup of all pods"},
+        "outside_pods": None,
+        "pods": {"kills": None, "kills_per_day": None, "reason": "this machine has no cgroup of all pods"},
         "cgroups": [],
         "reason": None,
     }
@@ -47,7 +48,7 @@ def test_on_v2_the_group_of_all_pods_counts_those_that_are_gone(machine: Machine
         f"{V2}/{POD}/cri-containerd-3.scope/memory.events.local": "oom_kill 0",
     }
     found = oom.facts(machine("no-hugepages", files))
-    assert found["pods"] == {"kills": 12, "reason": None}
+    assert found["pods"] == {"kills": 12, "kills_per_day": 12.0, "reason": None}
     assert found["cgroups"] == [
         {"path": f"{POD}/cri-containerd-2.scope", "kills": 3},
         {"path": f"{POD}/cri-containerd-1.scope", "kills": 2},
@@ -89,3 +90,25 @@ def test_many_and_hostile_groups_are_bounded(machine: Machine, monkeypatch: pyte
     assert len(found["cgroups"]) == 50
     assert found["cgroups"][0]["kills"] == 58
     assert found["reason"] == "of the groups of pods the first 60 were looked at"
+
+
+@pytest.mark.parametrize(
+    ("uptime", "vmstat", "outside", "per_day"),
+    [
+        ("864000.00 1.0", "oom_kill 50", 10, 4.0),
+        # Less than a day counts for one: two kills in the first minute are no thousands.
+        ("60.00 1.0", "oom_kill 40", 0, 40.0),
+        ("864000.00 1.0", "pgfault 1", None, 4.0),
+    ],
+)
+def test_kills_outside_of_pods_and_per_day(
+    machine: Machine, uptime: str, vmstat: str, outside: int | None, per_day: float
+) -> None:
+    files = {**ON_V2, f"{V2}/kubepods.slice/memory.events": "oom_kill 40", "/proc/vmstat": vmstat}
+    found = oom.facts(machine("no-hugepages", {**files, "/proc/uptime": uptime}))
+    assert (found["outside_pods"], found["pods"]["kills_per_day"]) == (outside, per_day)
+
+
+def test_on_v1_it_is_not_known_whether_a_pod_that_is_gone_was_hit(machine: Machine) -> None:
+    files = {f"{V1}/kubepods/memory.oom_control": "oom_kill 1", "/proc/vmstat": "oom_kill 7"}
+    assert oom.facts(machine("debian12-memory", files))["outside_pods"] is None

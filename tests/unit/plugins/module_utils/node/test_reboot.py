@@ -42,6 +42,7 @@ def gone(running: str) -> list[tuple[str, str]]:
 def test_a_machine_that_wants_nothing(machine: Machine) -> None:
     assert reboot.facts(machine(TREE, {f"/boot/vmlinuz-{RUNNING}": ""})) == {
         "required": False,
+        "pending_days": None,
         "reasons": [],
         "transaction_running": False,
         "reason": None,
@@ -285,3 +286,19 @@ def test_an_active_look_at_a_machine_without_dnf_runs_nothing(machine: Machine) 
     host = machine(TREE)
     assert reboot.facts(host, Request(active=True))["required"] is False
     assert host.commands == []
+
+
+@pytest.mark.parametrize(("ago", "days"), [(0, 0), (86399, 0), (86400, 1), (86400 * 40 + 5, 40), (-500, 0)])
+def test_it_is_pending_since_the_first_reason(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, ago: int, days: int
+) -> None:
+    host = machine(TREE, {"/var/run/reboot-required": "", "/var/run/reboot-required.pkgs": "linux-base"})
+    since = {"/var/run/reboot-required": 1795000000 + 60, "/var/run/reboot-required.pkgs": 1795000000}
+    monkeypatch.setattr(Host, "changed_at", lambda self, path: since.get(path))
+    monkeypatch.setattr("time.time", lambda: 1795000000.9 + ago)
+    assert reboot.facts(host)["pending_days"] == days
+
+
+def test_a_reason_without_a_time_is_pending_for_an_unknown_time(machine: Machine) -> None:
+    found = reboot.facts(machine(TREE, {"/boot/vmlinuz-1.0-amd64": "", OSRELEASE: "2.0-amd64"}))
+    assert (found["required"], found["pending_days"]) == (True, None)

@@ -26,7 +26,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.errors import (
     UnmetError,
 )
 from ansible_collections.bulwark.node.plugins.module_utils.host import Completed
-from ansible_collections.bulwark.node.plugins.module_utils.node import rlimit_options
+from ansible_collections.bulwark.node.plugins.module_utils.node import rlimit_options, rlimit_systemd
 from ansible_collections.bulwark.node.plugins.module_utils.node.rlimit import Rlimit
 from ansible_collections.bulwark.node.plugins.module_utils.node.rlimit_processes import Prlimit
 from ansible_collections.bulwark.node.plugins.module_utils.node.rlimits import LIMITS, Limit, configured, limits_of
@@ -108,13 +108,15 @@ FILES = {
 class FakeSystemd(FakeKernel):
     """A tree in which systemctl answers as systemd would, and prlimit(2) as the kernel.
 
-    ``mains`` are the main processes, ``ignores`` units whose program sets its limits itself, ``fails`` those that do not start.
+    ``mains`` are the main processes, ``ignores`` units whose program sets its limits itself, ``fails`` those that do not start,
+    ``slow`` what the process of a unit is called before it is the program, for so many looks.
     ``meanwhile`` runs in the middle of each prlimit(2).
     """
 
     mains: dict[str, int] = field(default_factory=lambda: {"containerd.service": 700, "cron.service": 800})
     ignores: set[str] = field(default_factory=set)
     fails: set[str] = field(default_factory=set)
+    slow: dict[str, list[str]] = field(default_factory=dict)
     meanwhile: Callable[[int], None] = lambda pid: None
 
     def __post_init__(self) -> None:
@@ -146,9 +148,11 @@ class FakeSystemd(FakeKernel):
             for unit in units:
                 if unit in self.fails and (self.read(UNIT) or self.fails == {"always", unit}):
                     return Completed(1, "", f"Job for {unit} failed.")
-                if unit not in self.ignores:
+                if unit not in self.ignores and unit not in self.slow:
                     self._start(unit)
         elif command[1] == "show":
+            for unit in self.slow.keys() & units:
+                self._grow(unit)
             return Completed(0, self._show(units), "")
         return Completed(0, "", "")
 
@@ -156,6 +160,14 @@ class FakeSystemd(FakeKernel):
         limits = {name: (limit.soft, limit.hard) for name, limit in self.loaded[unit].items()}
         pid = self.mains[unit]
         Path(f"{self.root}/proc/{pid}/limits").write_text(f"{table(**limits)}\n")
+
+    def _grow(self, unit: str) -> None:
+        """A look at a unit that is slow to start."""
+        if [command[1] for command in self.commands].count("restart"):
+            name = self.slow[unit].pop(0) if self.slow[unit] else "program"
+            Path(f"{self.root}/proc/{self.mains[unit]}/comm").write_text(f"{name}\n")
+            if name == "program":
+                self._start(unit)
 
     def _show(self, units: list[str]) -> str:
         def lines(limits: dict[str, Limit], prefix: str) -> str:
@@ -707,6 +719,29 @@ def test_nothing_is_reloaded_or_restarted_without_consent_and_a_second_run_still
     assert [entry["target"] for entry in result.verdict.disruptive] == ["containerd.service"]
     assert result.verdict.restart_required == ()
     assert limits_of(host, 700)["nofile"] == Limit(65536, 65536)
+
+
+@pytest.mark.parametrize("name", ["(containerd)", "systemd-executo", "systemd"])
+def test_a_unit_s_process_is_looked_at_when_it_is_the_unit_s_program(
+    machine: Make, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rlimit_systemd.time, "sleep", lambda seconds: None)
+    host = machine({"/proc/1/cmdline": "/sbin/init\0", "/proc/700/cmdline": "/sbin/init\0"})
+    host.slow = {"containerd.service": [name, name]}
+    run(host, limits=nofile(65536), systemd_units=["containerd.service"], daemon_reload=True, restart=True)
+    assert limits_of(host, 700)["nofile"] == Limit(65536, 65536)
+
+
+def test_a_unit_that_is_never_its_program_is_waited_for_no_longer_than_bearable(
+    machine: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr(rlimit_systemd.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(rlimit_systemd.time, "monotonic", lambda: next(clock))
+    host = machine()
+    host.slow = {"containerd.service": ["systemd-executo"] * 100}
+    with pytest.raises(UnmetError, match=r"containerd.service: it was restarted, and its main process has {'nofile'"):
+        run(host, limits=nofile(65536), systemd_units=["containerd.service"], daemon_reload=True, restart=True)
 
 
 def test_the_manager_s_defaults_name_the_services_that_follow_them_and_restart_none(machine: Make) -> None:

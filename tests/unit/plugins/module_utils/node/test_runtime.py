@@ -348,3 +348,39 @@ def test_nobody_is_asked_passively(machine: Machine) -> None:
     # A tree runs no command: it would be an error.
     facts = runtime.facts(Host(machine("kubeadm-containerd").root))
     assert (facts["version"], facts["version_reason"]) == (None, "asked of the runtime itself only with probe active")
+
+
+def test_files_that_changed_after_its_start_are_not_in_effect(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # btime 1790000000, and containerd started 20 seconds after the boot.
+    monkeypatch.setattr(Host, "changed_at", lambda self, path: 1790000020 + (path == CONTAINERD))
+    assert runtime.facts(machine("kubeadm-containerd"))["changed_since_start"] == [CONTAINERD]
+    monkeypatch.setattr(Host, "changed_at", lambda self, path: 1790000020)
+    assert runtime.facts(machine("kubeadm-containerd"))["changed_since_start"] == []
+    assert runtime.facts(machine("kubeadm-containerd", {"/proc/stat": ""}))["changed_since_start"] is None
+    assert runtime.facts(machine("kubeadm-containerd", without=["/proc/500"]))["changed_since_start"] is None
+
+
+@pytest.mark.parametrize(
+    ("tree", "files", "without", "socket"),
+    [
+        ("kubeadm-containerd", {}, (), ("/run/containerd/containerd.sock", True)),
+        ("kubeadm-containerd", {}, ("/run/containerd",), ("/run/containerd/containerd.sock", False)),
+        (
+            "kubeadm-containerd",
+            {"/proc/500/cmdline": "containerd\0--address\0/run/own.sock\0", "/run/own.sock": ""},
+            ("/proc/901",),
+            ("/run/own.sock", True),
+        ),
+        # Nobody was told: the usual one of its kind, where it is there.
+        ("kubeadm-containerd", {}, ("/proc/901",), ("/run/containerd/containerd.sock", True)),
+        ("kubeadm-containerd", {}, ("/proc/901", "/run/containerd"), (None, None)),
+        ("no-hugepages", {}, (), (None, None)),
+    ],
+)
+def test_the_socket_that_the_runtime_is_reached_by(
+    machine: Machine, tree: str, files: Files, without: tuple[str, ...], socket: tuple[str | None, bool | None]
+) -> None:
+    found = runtime.facts(machine(tree, files, without))["socket"]
+    assert (found["path"], found["exists"]) == socket

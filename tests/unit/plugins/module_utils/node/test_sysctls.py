@@ -100,3 +100,69 @@ def test_all_that_decides_for_kubernetes_is_there() -> None:
         "net.core.somaxconn",
     } <= set(sysctls.NAMES)
     assert list(sysctls.NAMES) == sorted(set(sysctls.NAMES))
+
+
+BRIDGE = "net/bridge/bridge-nf-call-iptables"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"net/ipv4/ip_forward": "1", BRIDGE: "1"}, True),
+        ({"net/ipv4/ip_forward": "1", BRIDGE: "0"}, False),
+        ({"net/ipv4/ip_forward": "1"}, False),  # br_netfilter is not loaded
+        ({"net/ipv4/ip_forward": "1", "net/bridge/other": "1"}, None),
+        ({}, None),
+    ],
+)
+def test_iptables_sees_bridges_only_where_the_module_is_there_and_asked(
+    tree: Path, files: dict[str, str], expected: bool | None
+) -> None:
+    assert facts(tree, files)["bridge_netfilter"] is expected
+
+
+@pytest.mark.parametrize(
+    ("span", "kept", "expected"),
+    [
+        ("32768\t60999", None, 0),
+        ("32768\t60999", "", 0),
+        ("1024\t65535", "", 2768),
+        ("1024\t65535", "30000-32767", 0),
+        ("1024\t65535", "10250,30000-30009,32767", 2757),
+        ("30001\t30001", "", 1),
+        ("31000\t60999", "1-65535", 0),
+    ],
+)
+def test_node_ports_that_the_kernel_may_take_are_counted(
+    tree: Path, span: str, kept: str | None, expected: int
+) -> None:
+    files = {"net/ipv4/ip_local_port_range": span}
+    files |= {} if kept is None else {"net/ipv4/ip_local_reserved_ports": kept}
+    found = facts(tree, files)["node_ports"]
+    assert found == {"first": 30000, "last": 32767, "ephemeral": expected, "reason": None}
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({}, "there is no net.ipv4.ip_local_port_range"),
+        (
+            {"net/ipv4/ip_local_port_range": "many"},
+            "net.ipv4.ip_local_port_range or ip_local_reserved_ports is no list of ports",
+        ),
+        (
+            {"net/ipv4/ip_local_port_range": "1 2", "net/ipv4/ip_local_reserved_ports": "9-1"},
+            "net.ipv4.ip_local_port_range or ip_local_reserved_ports is no list of ports",
+        ),
+    ],
+)
+def test_what_is_no_list_of_ports_is_not_known(tree: Path, files: dict[str, str], reason: str) -> None:
+    found = facts(tree, files)["node_ports"]
+    assert (found["ephemeral"], found["reason"]) == (None, reason)
+
+
+def test_what_they_come_to_is_not_told_of_another_network_namespace(tree: Path) -> None:
+    links = {"/proc/1/ns/net": "net:[4026531840]", "/proc/self/ns/net": "net:[4026532177]"}
+    found = facts(tree, {"net/ipv4/ip_forward": "1", "net/ipv4/ip_local_port_range": "1 2"}, links)
+    assert (found["bridge_netfilter"], found["node_ports"]["ephemeral"]) == (None, None)
+    assert found["node_ports"]["reason"] == "this run is in another network namespace than the machine"

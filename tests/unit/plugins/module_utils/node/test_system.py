@@ -19,6 +19,8 @@ BOOT_ID = "0b9c6d1e-2f3a-4b5c-8d7e-9f0a1b2c3d4e"
 def host_facts(release: str, os_id: str, version: str, cmdline: list[str], **more: Any) -> dict[str, Any]:
     return {
         "kernel_release": release,
+        "kernel_major": int(release.split(".")[0]),
+        "kernel_minor": int(release.split(".")[1]),
         "architecture": os.uname().machine,
         "os_id": os_id,
         "os_version": version,
@@ -175,3 +177,22 @@ def test_os_release_of_the_vendor_serves_where_there_is_none_in_etc(machine: Mac
 
 def test_the_microcode_of_the_first_cpu(machine: Machine) -> None:
     assert system.facts(machine("kvm-host"))["microcode"] == "0xd000404"
+
+
+@pytest.mark.parametrize(
+    ("release", "expected"),
+    [
+        ("3.10.0-957.el7.x86_64", (3, 10)),
+        ("6.18", (6, 18)),
+        ("6.18-rc1", (6, 18)),
+        ("v6.1", (None, None)),
+        ("6", (None, None)),
+        ("6.\u0661", (None, None)),
+        ("6.123456", (None, None)),
+    ],
+)
+def test_a_release_that_begins_with_two_numbers_tells_the_version(
+    machine: Machine, release: str, expected: tuple[int | None, int | None]
+) -> None:
+    found = system.facts(machine("no-hugepages", {"/proc/sys/kernel/osrelease": release}))
+    assert (found["kernel_major"], found["kernel_minor"]) == expected

@@ -1,0 +1,200 @@
+# Copyright (c) 2026, the bulwark.node authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Expressions over facts: where a path begins, what a null does, and what is refused with its place."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from ansible_collections.bulwark.node.plugins.plugin_utils.expressions import Answer, Expression, ExpressionError
+
+FACTS = {
+    "none": None,
+    "three": 3,
+    "text": "s",
+    "yes": True,
+    "no": False,
+    "host": {"k": 1},
+    "rows": [{"x": 1, "host": "h"}, {"x": None, "host": "i"}, {"x": 5, "host": None}],
+    "full": [{"x": 1}, {"x": 5}],
+    "map": {"a": {"k": 1}, "b": {"k": None}},
+}
+PARAMS = {"two": 2}
+HOST = {"name": "n", "groups": ["web"]}
+
+
+def ask(text: str) -> Answer:
+    return Expression(text).ask(FACTS, PARAMS, HOST)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("facts.three > params.two", True),
+        ("facts.full[?x > params.two].x", [5]),
+        ("contains(facts.full[].x, params.two)", False),
+        ("contains(host.groups, 'web')", True),
+        ("facts.host.k", 1),
+        ("facts.full[*].{n: x, of: host.name}", [{"n": 1, "of": "n"}, {"n": 5, "of": "n"}]),
+        ("facts.rows[?x == `null`] | [0].host", "i"),
+        ("facts.full[?x == `5`] | length(@) == params.two", False),
+        ("max_by(facts.full, &x).x", 5),
+        ("facts.full[-1].x", 5),
+        ("facts.full[:1] | [0].x", 1),
+        ("length(facts.full[])", 2),
+    ],
+)
+def test_roots_are_where_a_path_begins(text: str, value: Any) -> None:
+    assert ask(text) == Answer(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "null"),
+    [
+        ("facts.none", "facts.none"),
+        ("facts.none == `1`", "facts.none"),
+        ("facts.none != `1`", "facts.none"),
+        ("facts.none == facts.away", "facts.none"),
+        ("`1` > facts.none", "facts.none"),
+        ("!(facts.none)", "facts.none"),
+        ("!(facts.none.below)", "facts.none.below"),
+        ("facts.yes && facts.none", "facts.none"),
+        ("facts.none && facts.yes", "facts.none"),
+        ("facts.no || facts.none", "facts.none"),
+        ("length(facts.none) == `0`", "facts.none"),
+        ("contains(facts.none, 'x')", "facts.none"),
+        ("length(facts.rows[?x < `0`]) == `0`", "facts.rows[].x"),
+        ("length(facts.rows[?!(x > `0`)]) == `0`", "facts.rows[].x"),
+        ("length(facts.rows[?x]) == `2`", "facts.rows[].x"),
+        ("length(facts.rows[?x && `true`]) == `2`", "facts.rows[].x"),
+        ("max(facts.rows[].x) < `9`", "facts.rows[].x"),
+        ("length(facts.rows[*].x) == `2`", "facts.rows[].x"),
+        ("length(facts.map.*.k) == `1`", "facts.map[].k"),
+        ("length(facts.none[*]) == `0`", "facts.none"),
+        ("length(facts.none[]) == `0`", "facts.none"),
+        ("(facts.none > `1`) == (facts.away > `1`)", "facts.none"),
+    ],
+)
+def test_what_is_not_known_never_passes(text: str, null: str) -> None:
+    answer = ask(text)
+    assert answer.value is None
+    assert answer.error is None
+    assert answer.nulls[0] == null
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "facts.no && facts.none",
+        "length(facts.rows[?x > `2`]) == `0`",
+        "facts.none == `1` && facts.no",
+        "facts.three < `1` && facts.none > `1`",
+    ],
+)
+def test_what_is_false_whatever_the_null_stands_for_is_false(text: str) -> None:
+    assert ask(text).value is False
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("facts.none == `null`", True),
+        ("`null` != facts.none", False),
+        ("facts.three != `null`", True),
+        ("(facts.none || `7`) == `7`", True),
+        ("not_null(facts.none, `7`) == `7`", True),
+        ("type(facts.none) == 'null'", True),
+        ("length(facts.rows[?x != `null`]) == `2`", True),
+        ("(facts.none || facts.text) == 's'", True),
+    ],
+)
+def test_who_says_what_null_means_is_believed(text: str, value: Any) -> None:
+    assert ask(text).value is value
+
+
+NULLABLE = [True, False, None]
+
+
+def test_no_null_makes_a_pass_that_a_value_could_unmake() -> None:
+    """Every small expression, every place of a null: where it passes, it passes whatever the null stands for."""
+    atoms = [
+        "facts.a",
+        "facts.b",
+        "facts.a == facts.b",
+        "!(facts.a)",
+        "facts.a == `true`",
+        "length(facts.l[?@ == `true`]) == `1`",
+    ]
+    pairs = [f"({x}) {op} ({y})" for x, y in itertools.product(atoms, atoms) for op in ("&&", "||", "==")]
+    for text in [*atoms, *pairs, *(f"!({pair})" for pair in pairs)]:
+        expression = Expression(text)
+        for a, b in itertools.product(NULLABLE, NULLABLE):
+            answer = expression.ask({"a": a, "b": b, "l": [a, b]}, {}, {})
+            if answer.value is not True:
+                continue
+            values = itertools.product([a] if a is not None else [True, False], [b] if b is not None else [True, False])
+            for x, y in values:
+                assert expression.ask({"a": x, "b": y, "l": [x, y]}, {}, {}).value is True, (text, a, b)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("length(facts.three)", "length() was given a value of type number; expected string or array or object"),
+        ("facts.text > `1`", "facts.text and 1 are compared by size; expected two numbers"),
+        ("facts.yes > `1`", "facts.yes and 1 are compared by size; expected two numbers"),
+    ],
+)
+def test_facts_of_another_type_are_an_error_and_no_null(text: str, message: str) -> None:
+    assert ask(text) == Answer(None, error=message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        (" ", "is empty"),
+        ("facts..a", "at character 7: '.' was not expected"),
+        ("facts.a ==", "at character 11: something is missing at the end"),
+        ("facts['a", "at character 7: Unclosed ' delimiter"),
+        ("facts.a # b", "at character 9: Unknown token #"),
+        ("lenght(facts.a)", "calls the function lenght(), which is none of abs, avg"),
+        ("length()", "calls length() with 0 arguments; expected 1"),
+        ("length(facts.a, facts.b)", "calls length() with 2 arguments; expected 1"),
+        ("facts.x[?length() > `1`]", "calls length() with 0 arguments"),
+        ("!facts.a", "negates facts alone; write !(facts.a)"),
+        ("x" * 4001, "has 4001 characters; expected at most 4000"),
+        ("(" * 2000 + "a" + ")" * 1999, "is nested too deeply"),
+    ],
+)
+def test_what_is_no_expression_is_refused_with_its_place(text: str, message: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        Expression(text)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{a: facts.none, b: facts.three}", {"a": None, "b": 3}),
+        ("{low: facts.rows[?x < `2`].x}", {"low": [1]}),
+        ("{n: length(facts.none)}", None),
+        ("{n: facts.text > `1`}", None),
+    ],
+)
+def test_evidence_is_shown_as_it_is(text: str, value: Any) -> None:
+    assert Expression(text).show(FACTS, PARAMS, HOST) == value
+
+
+def test_facts_that_are_nested_too_deeply_are_an_error() -> None:
+    deep: Any = None
+    for _number in range(3000):
+        deep = [deep]
+    assert (
+        Expression("facts.a == facts.b").ask({"a": deep, "b": [deep]}, {}, {}).error
+        == "the facts are nested too deeply"
+    )
