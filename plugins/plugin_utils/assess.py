@@ -261,10 +261,11 @@ def _because(path: str, facts: Mapping[str, Any]) -> str:
     for step in steps:
         if not isinstance(value, Mapping):
             break
-        own = [value.get(key) for key in (f"{step}_reason", "reason")]
+        key = step.partition("[")[0]
+        own = [value.get(name) for name in (f"{key}_reason", "reason")]
         reason = next((text for text in own if isinstance(text, str) and text), reason)
-        value = value.get(step)  # type: ignore[assignment]
-    name = path.removeprefix("facts.")
+        value = value.get(key)  # type: ignore[assignment]
+    name = path.removeprefix("facts.").removesuffix("[]")
     return f"{name} is not known{': ' + reason if reason else ''}"
 
 
