@@ -264,19 +264,6 @@ def test_an_mtu_is_set_by_index_and_a_refusal_names_the_link(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("kind", "mtu", "fits"),
-    [(b"vlan", 1500, True), (b"vlan", 1504, False), (b"vxlan", 1450, True), (b"vxlan", 1451, False)],
-)
-def test_frames_with_their_headers_are_held_to_the_link_below(
-    monkeypatch: pytest.MonkeyPatch, tree: Path, kind: bytes, mtu: int, fits: bool
-) -> None:
-    upper = link(3, b"x", kind, {3: number(2)}, mtu=mtu, lower=2)
-    answer(monkeypatch, {GETLINK: link(2, b"eth0", mtu=1500) + upper + DONE})
-    found = {each["name"]: each["fits_lower"] for each in links.facts(machine(tree))}
-    assert found == {"eth0": None, "x": fits}
-
-
-@pytest.mark.parametrize(
     ("files", "expected"),
     [
         ({"all": "0", "eth0": "1"}, 1),
@@ -292,3 +279,16 @@ def test_of_rp_filter_the_larger_one_counts(
     answer(monkeypatch, {GETLINK: link(2, b"eth0") + DONE})
     host = machine(tree, {f"/proc/sys/net/ipv4/conf/{name}/rp_filter": text for name, text in files.items()})
     assert [each["rp_filter"] for each in links.facts(host)] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("kind", "mtu", "fits"),
+    [(b"vlan", 1500, True), (b"vlan", 1504, False), (b"vxlan", 1450, True), (b"vxlan", 1451, False)],
+)
+def test_frames_with_their_headers_are_held_to_the_link_below(
+    monkeypatch: pytest.MonkeyPatch, tree: Path, kind: bytes, mtu: int, fits: bool
+) -> None:
+    upper = link(3, b"x", kind, {3: number(2)}, mtu=mtu, lower=2)
+    answer(monkeypatch, {GETLINK: link(2, b"eth0", mtu=1500) + upper + DONE})
+    found = {each["name"]: each["fits_lower"] for each in links.facts(machine(tree))}
+    assert found == {"eth0": None, "x": fits}

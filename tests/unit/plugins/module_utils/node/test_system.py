@@ -175,10 +175,6 @@ def test_os_release_of_the_vendor_serves_where_there_is_none_in_etc(machine: Mac
     assert system.os_release(host) == {"ID": "x"}
 
 
-def test_the_microcode_of_the_first_cpu(machine: Machine) -> None:
-    assert system.facts(machine("kvm-host"))["microcode"] == "0xd000404"
-
-
 @pytest.mark.parametrize(
     ("release", "expected"),
     [
@@ -196,3 +192,7 @@ def test_a_release_that_begins_with_two_numbers_tells_the_version(
 ) -> None:
     found = system.facts(machine("no-hugepages", {"/proc/sys/kernel/osrelease": release}))
     assert (found["kernel_major"], found["kernel_minor"]) == expected
+
+
+def test_the_microcode_of_the_first_cpu(machine: Machine) -> None:
+    assert system.facts(machine("kvm-host"))["microcode"] == "0xd000404"
