@@ -450,6 +450,11 @@ ansible_facts:
               type: list
               elements: str
               sample: [BOOT_IMAGE=/boot/vmlinuz-6.1.0-28-amd64, root=/dev/vda1, ro, quiet]
+            shared:
+              description: Those that run and name no disk, address or machine, to compare machines by.
+              type: list
+              elements: str
+              sample: [ro, quiet]
             configured:
               description: Those that the files of the boot loader's configuration come to. What it adds itself is not among them.
               type: list
@@ -469,7 +474,9 @@ ansible_facts:
               type: str
               sample: null
             lost_at_boot:
-              description: Arguments that run and that the next boot does not have. V(null) where its arguments are not known.
+              description:
+                - Arguments that run and that the next boot does not have, those left out that find the root file system.
+                - V(null) where its arguments are not known.
               type: list
               elements: str
               sample: ["isolcpus=2-7"]
