@@ -124,8 +124,8 @@ def _above(nr_open: int, entries: Sequence[Mapping[str, Any]]) -> Iterator[dict[
 def _qemu(host: Host) -> dict[str, Any]:
     """QEMU's processes, containers' too, and the fullest table of open files: {processes, open_files, nofile, percent, pid, reason}."""
     found = [process for process in processes.everyone(host) if process.name.startswith(processes.QEMU)]
-    fullest: tuple[float, int, int, int] | None = None
-    reason = None
+    reason = None if found else "no QEMU is running"
+    rows: list[dict[str, Any]] = []
     for process in found:
         nofile = limits_of(host, process.pid).get("nofile")
         try:
@@ -134,11 +134,12 @@ def _qemu(host: Host) -> dict[str, Any]:
             reason = str(error)
             continue
         if nofile and isinstance(nofile.soft, int) and nofile.soft > 0:
-            row = (round(100 * opened / nofile.soft, 1), process.pid, opened, nofile.soft)
-            fullest = max(fullest or row, row)
-    percent, pid, opened, soft = fullest if fullest and not reason else (None, None, None, None)
-    shown = {"processes": len(found), "open_files": opened, "nofile": soft, "percent": percent, "pid": pid}
-    return {**shown, "reason": reason if found else "no QEMU is running"}
+            percent = round(100 * opened / nofile.soft, 1)
+            rows.append({"open_files": opened, "nofile": nofile.soft, "percent": percent, "pid": process.pid})
+    # One that could not be looked at may be the fullest.
+    known = rows if reason is None else []
+    unknown = dict.fromkeys(("open_files", "nofile", "percent", "pid"))
+    return {"processes": len(found), **max(known, key=lambda row: row["percent"], default=unknown), "reason": reason}
 
 
 def _ceilings(host: Host) -> dict[str, Any]:
