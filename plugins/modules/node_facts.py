@@ -485,6 +485,10 @@ ansible_facts:
               type: list
               elements: str
               sample: ["hugepagesz=1G", "hugepages=8"]
+            entry_days:
+              description: For how many whole days the entry that is booted next has been as it is. V(null) where it is not known.
+              type: int
+              sample: 3
             not_made:
               description:
                 - Arguments that are configured and that the entry that is booted next does not have, as where it was not made anew.
@@ -1809,6 +1813,10 @@ ansible_facts:
                       description: The file.
                       type: str
                       sample: /etc/systemd/system/containerd.service.d/limits.conf
+                    days:
+                      description: For how many whole days the file has been as it is.
+                      type: int
+                      sample: 12
             qemu:
               description: The processes of QEMU, those in containers among them, and the one that is nearest to its limit of open files.
               type: dict

@@ -175,7 +175,15 @@ class Detected:
 def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     """The subset ``kernel_args``."""
     verdict = detect(host)
-    return shape(verdict, verdict.backend.observe(host) if verdict.backend else None, running(host))
+    boot = verdict.backend.observe(host) if verdict.backend else None
+    return {**shape(verdict, boot, running(host)), "entry_days": _entry_days(host, boot)}
+
+
+def _entry_days(host: Host, boot: Boot | None) -> int | None:
+    """For how many whole days the entry that is booted next has been as it is; None where that is not known."""
+    if boot is None or boot.default is None:
+        return None
+    return host.days_unchanged(re.sub(r":[0-9]+$", "", boot.entries[boot.default].path))
 
 
 def shape(verdict: Detected, boot: Boot | None, now: Line) -> dict[str, Any]:

@@ -173,11 +173,12 @@ def _processes(host: Host, further: Sequence[str], defaults: Mapping[str, Config
             # systemd gives limits to what it starts: not to scopes, nor to what a user's own manager starts.
             if process.unit and process.unit.endswith(".service") and not process.unit.startswith("user@"):
                 wanted = {**defaults, **configured(files.settings(process.unit), "Limit")}
-            listed.append(_fact(process, limits, wanted, defaults, init))
+            listed.append(_fact(host, process, limits, wanted, defaults, init))
     return listed
 
 
 def _fact(
+    host: Host,
     process: Process,
     limits: Mapping[str, Limit],
     wanted: Mapping[str, Configured],
@@ -187,7 +188,7 @@ def _fact(
     """One process, and where each limit comes from.
 
     A limit is the unit's or the manager's where that sets it and the process has it. Where the process has another one,
-    it was started before the file said so, or was changed since: ``differs`` names what the file says.
+    it was started before the file said so, or was changed since: ``differs`` names what the file says, and for how many days.
     """
     shown: dict[str, Any] = {}
     differs = []
@@ -196,7 +197,8 @@ def _fact(
         if asked:
             source = "manager_default" if asked is defaults.get(name) else "unit"
             if not is_met(limit, Limit(asked.soft, asked.hard), init.get(name)):
-                differs.append({"limit": name, "source": source, **asked._asdict()})
+                days = host.days_unchanged(asked.file)
+                differs.append({"limit": name, "source": source, **asked._asdict(), "days": days})
                 source = None
         shown[name] = {**limit._asdict(), "source": source}
     return {"name": process.name, "pid": process.pid, "unit": process.unit, "limits": shown, "differs": differs}
