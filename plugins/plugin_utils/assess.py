@@ -292,6 +292,7 @@ def _made(control: Control, verdict: _Verdict, who: Subject, today: date) -> Fin
         "references": list(control.references),
         "source": control.source,
         "waiver": waiver,
+        "pending": control.pending,
     }
 
 

@@ -39,7 +39,7 @@ _TEXTS = ("title", "why", "applies_to", "reason", "remedy", "playbook")
 _EXPRESSIONS = ("when", "expect", "evidence", "value")
 _CONTROL = {"title", "why", "severity", "expect", "evidence", "remedy", "references"}
 _FLEET = {"title", "why", "severity", "value", "remedy", "references"}
-_OPTIONAL = {"id", "when", "applies_to", "reason", "playbook"}
+_OPTIONAL = {"id", "when", "applies_to", "reason", "playbook", "pending"}
 _KEYS = {"title", "includes", "detect", "params", "controls", "fleet"}
 
 
@@ -68,6 +68,8 @@ class Control:
     applies_to: str | None = None
     reason: str | None = None
     playbook: str | None = None
+    pending: bool = False
+    """Whether what fails waits for a restart or a reboot that our modules ask for: no run is stopped for it."""
 
 
 @dataclass(frozen=True)
@@ -276,6 +278,10 @@ def _fields(where: str, row: Any, needed: set[str], tunable: Collection[str]) ->
             fields[key] = _expression(at, value, tunable)
         elif key in _TEXTS or key == "id":
             fields[key] = _sentence(at, value)
+        elif key == "pending":
+            if not isinstance(value, bool):
+                raise BaselineError(f"{at}: is {_kind(value)}; expected true or false")
+            fields[key] = value
         elif key == "severity":
             if value not in SEVERITIES:
                 raise BaselineError(f"{at}: is {value!r}; expected one of {', '.join(SEVERITIES)}")

@@ -25,7 +25,10 @@ class Waiver(TypedDict):
 
 
 class Finding(TypedDict):
-    """``reason`` is null on pass; ``why``, ``remedy`` and ``playbook`` on all but fail and waived; ``waiver`` where there is none."""
+    """``reason`` is null on pass; ``why``, ``remedy`` and ``playbook`` on all but fail and waived; ``waiver`` where there is none.
+
+    ``pending``: what fails waits for a restart or a reboot.
+    """
 
     control: str
     title: str
@@ -39,3 +42,4 @@ class Finding(TypedDict):
     references: list[str]
     source: str
     waiver: Waiver | None
+    pending: bool

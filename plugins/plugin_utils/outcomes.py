@@ -32,6 +32,7 @@ BAD: frozenset[str] = frozenset({"unreachable", "failed", "worse", "remains"})
 """What makes the run fail, so that no further host is begun."""
 
 _FAULTS = ("fail", "error")
+_LIGHT = ("low", "info")
 # Their text, which may be long or another's, is in the files themselves.
 _TEXTS = ("file", "edit")
 # What restart_required calls the manager, which need not be restarted to read the files of units again.
@@ -55,7 +56,7 @@ class Run:
 
 
 def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """What was fixed and what got worse between two audits of a host, {control, before, after, reason} each.
+    """What was fixed and what got worse between two audits of a host, {control, severity, before, after, reason} each.
 
     Fixed is what failed and now passes: what failed and no longer applies, as the kubelet died, is not. Worse is what was
     neither fail nor error and now is, and, named ``facts.<subset>``, a subset of the facts that can no longer be read, and,
@@ -65,7 +66,7 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[list[d
     fixed, worse = [], []
     for finding in after["findings"]:
         was, now = old.get(finding["control"]), finding["status"]
-        entry = {"control": finding["control"], "before": was, "after": now, "reason": finding["reason"]}
+        entry = _moved(finding["control"], finding["severity"], was, now, finding["reason"])
         if was == "fail" and now == "pass":
             fixed.append(entry)
         elif was is not None and was not in _FAULTS and now in _FAULTS:
@@ -73,13 +74,23 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[list[d
     for subset, facts in sorted((before["facts"] or {}).items()):
         if facts is not None and (after["facts"] or {}).get(subset, facts) is None:
             reason = f"the facts subset {subset} can no longer be read"
-            worse.append({"control": f"facts.{subset}", "before": "pass", "after": "error", "reason": reason})
+            worse.append(_moved(f"facts.{subset}", None, "pass", "error", reason))
     old_services, services = _services(before), _services(after)
     for name, what in _SERVICES.items():
         if old_services[name] is True and services[name] is False:
             reason = f"{what} ran before, and does not now"
-            worse.append({"control": f"facts.{name}.running", "before": "pass", "after": "fail", "reason": reason})
+            worse.append(_moved(f"facts.{name}.running", None, "pass", "fail", reason))
     return fixed, worse
+
+
+def _moved(control: str, severity: str | None, before: str | None, after: str, reason: str | None) -> dict[str, Any]:
+    return {"control": control, "severity": severity, "before": before, "after": after, "reason": reason}
+
+
+def _borne(after: Mapping[str, Any] | None) -> set[str]:
+    """The controls that stop no run: those that only wait for a restart or a reboot, and light ones."""
+    findings = after["findings"] if after is not None else []
+    return {each["control"] for each in findings if each["pending"] or each["severity"] in _LIGHT}
 
 
 def _forgotten(warnings: Iterable[str]) -> Iterator[str]:
@@ -124,7 +135,7 @@ def outcome(
     domains += [_named(name, "not_begun") for name in _texts(result.get("not_begun"))]
     parts = [part for _name, part in _parts(result)]
     remains = _objects(after) if run.undo and after is not None else None
-    accepted = run.accepted.get(host, ())
+    accepted = {*run.accepted.get(host, ()), *_borne(after)}
     restarted = list(_restarted(result))
     forgotten = set(_forgotten(_texts(result.get("warnings"))))
     needed = _distinct(parts, "restart_required")

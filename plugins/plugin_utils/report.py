@@ -86,9 +86,8 @@ def compared(made: Mapping[str, Any], older: Any, path: str) -> dict[str, Any]:
     for name, row in made["hosts"].items():
         if row["status"] != "ok" or name not in then:
             continue
-        severities = {finding["control"]: finding["severity"] for finding in row["findings"]}
         for found, entries in zip((fixed, worse), outcomes.compare(then[name], row), strict=True):
-            found += [{"host": name, "severity": severities.get(entry["control"]), **entry} for entry in entries]
+            found += [{"host": name, **entry} for entry in entries]
     return {
         "path": path,
         "generated": str(older.get("generated")),

@@ -64,7 +64,7 @@ def escape(text: str) -> str:
 def table(report: Mapping[str, Any], width: int) -> list[Line]:
     """The report for people: a row per thing to know, worst first, in lines of at most ``width`` columns (at least 40).
 
-    Passed and not applicable findings are rows where the report is on one host, and a number where it is on more.
+    What is not applicable is a number, and where the report is on more than one host so is what passed.
     """
     width = max(width, 40)
     rows = sorted([*_rows(report), *_compared_rows(report)], key=lambda row: (row.rank, row.control, row.host))
@@ -76,7 +76,7 @@ def table(report: Mapping[str, Any], width: int) -> list[Line]:
 
 def _rows(report: Mapping[str, Any]) -> Iterator[_Row]:
     several = len(report["hosts"]) > 1
-    quiet = {"pass", "not_applicable"} if several else set()
+    quiet = {"not_applicable", *(["pass"] if several else [])}
     for name, host in report["hosts"].items():
         if "outcome" in host:
             yield from _outcome_rows(name, host, several)

@@ -319,7 +319,8 @@ def _baseline(path: Path) -> str:
 def _control(row: Mapping[str, Any]) -> str:
     rule = row.get("expect") or row.get("value")
     asked = f"`{_flat(rule)}`" + ("" if "expect" in row else ", alike on all hosts of a pool")
-    lines = [f"### {row['id']}", "", f"**{row['severity']}**: {_flat(row['title'])}. {_flat(row['why'])}", ""]
+    grade = row["severity"] + (", pending" if row.get("pending") else "")
+    lines = [f"### {row['id']}", "", f"**{grade}**: {_flat(row['title'])}. {_flat(row['why'])}", ""]
     lines += [f"- expects {asked}"]
     if row.get("when"):
         lines += [f"- where `{_flat(row['when'])}`"]

@@ -40,7 +40,14 @@ def facts(**more: Any) -> dict[str, Any]:
 
 
 def thp(enabled: str) -> dict[str, Any]:
-    return facts(transparent_hugepages={"enabled": enabled, "defrag": enabled, "sizes": []})
+    return facts(
+        transparent_hugepages={
+            "enabled": enabled,
+            "defrag": enabled,
+            "sizes": [],
+            "always_for": ["all sizes"] if enabled == "always" else [],
+        }
+    )
 
 
 def settings(*units: str, changed: bool = True) -> dict[str, Any]:

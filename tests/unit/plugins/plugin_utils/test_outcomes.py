@@ -5,13 +5,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes, report
+from ansible_collections.bulwark.node.plugins.plugin_utils.assess import subject
+from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import load
 from ansible_collections.bulwark.node.plugins.plugin_utils.outcomes import Run
-from ansible_collections.bulwark.node.tests.unit.plugins.plugin_utils.conftest import BROKEN, DOWN, build, node, text
+from ansible_collections.bulwark.node.tests.unit.plugins.plugin_utils.conftest import (
+    BROKEN,
+    DOWN,
+    FIVE,
+    NOW,
+    build,
+    node,
+    text,
+)
 from ansible_collections.bulwark.node.tests.unit.plugins.plugin_utils.test_report_table import HOSTILE
 
 GOOD = node()
@@ -200,17 +211,30 @@ STATUSES = ["pass", "fail", "error", "unknown", "waived", "not_applicable"]
 @pytest.mark.parametrize("after", STATUSES)
 def test_what_is_fixed_and_what_is_worse(before: str, after: str) -> None:
     audits = [
-        {"facts": {}, "findings": [{"control": "x", "status": status, "reason": "why"}]} for status in (before, after)
+        {"facts": {}, "findings": [{"control": "x", "severity": "low", "status": status, "reason": "why"}]}
+        for status in (before, after)
     ]
-    entry = {"control": "x", "before": before, "after": after, "reason": "why"}
+    entry = {"control": "x", "severity": "low", "before": before, "after": after, "reason": "why"}
     fixed = [entry] if before == "fail" and after == "pass" else []
     worse = [entry] if before not in ("fail", "error") and after in ("fail", "error") else []
     assert outcomes.compare(*audits) == (fixed, worse)
 
 
 def test_a_new_control_is_neither_fixed_nor_worse() -> None:
-    new = {"facts": {}, "findings": [{"control": "x", "status": "fail", "reason": ""}]}
+    new = {"facts": {}, "findings": [{"control": "x", "severity": "low", "status": "fail", "reason": ""}]}
     assert outcomes.compare({"facts": {}, "findings": []}, new) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("keys", "status"), [("severity: low", "changed"), ("pending: true", "changed"), ("title: x", "worse")]
+)
+def test_what_is_light_or_waits_for_a_restart_stops_no_run_and_is_named(tmp_path: Path, keys: str, status: str) -> None:
+    (tmp_path / "own.yml").write_text(f"controls: [{{id: {THP}, {keys}}}]")
+    who = subject("a", load((FIVE, "own.yml"), str(tmp_path)))
+    run = Run(before={"a": GOOD}, outcomes={"a": DONE})
+    outcome = report.build({"a": BAD}, NOW, run, {"a": who})["hosts"]["a"]["outcome"]
+    assert outcome["status"] == status
+    assert [(each["control"], each["accepted"]) for each in outcome["worse"]] == [(THP, status == "changed")]
 
 
 def test_what_is_still_needed_is_joined() -> None:
