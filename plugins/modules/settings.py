@@ -971,7 +971,7 @@ domains:
           type: str
           sample: 'size: ''3M'' is no size'
         before:
-          description: The subset C(kernel_args) of M(bulwark.node.node_facts) as it was.
+          description: The subset C(kernel_args) of M(bulwark.node.node_facts) as it was, without C(entry_days).
           returned: success
           type: dict
           sample: {boot_loader: grub, reason: '/boot/grub/grub.cfg is there, update-grub makes it, and grub-mkconfig reads
