@@ -1915,6 +1915,12 @@ ansible_facts:
           returned: when asked for
           type: dict
           contains:
+            installed_bytes:
+              description:
+                - The memory of the machine in whole blocks, which is alike on machines that are, as C(MemTotal) is not. V(null) where the kernel
+                  does not tell.
+              type: int
+              sample: 68719476736
             meminfo:
               description: The lines of C(/proc/meminfo) by the kernel's names. Those without a unit there, C(HugePages_*), are numbers of pages.
               type: dict
