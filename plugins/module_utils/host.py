@@ -194,6 +194,11 @@ class Host:
         status = self._stat(path)
         return None if status is None else int(status.st_ctime)
 
+    def days_unchanged(self, path: str) -> int | None:
+        """For how many whole days what is at the path has been there unchanged, by the machine's clock; None where nothing is."""
+        changed = self.changed_at(path)
+        return None if changed is None else max(0, int(time.time() - changed) // 86400)
+
     def is_write_locked(self, path: str) -> bool | None:
         """Whether a process holds a record lock for writing on a file (fcntl(2)); None where there is no such file.
 

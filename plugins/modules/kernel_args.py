@@ -136,7 +136,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 before:
-  description: The subset C(kernel_args) of M(bulwark.node.node_facts) as it was.
+  description: The subset C(kernel_args) of M(bulwark.node.node_facts) as it was, without C(entry_days).
   returned: success
   type: dict
   sample:

@@ -155,7 +155,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 before:
-  description: The subset C(kvm) of M(bulwark.node.node_facts) as it was, without C(checks) and C(cpu), with what this module sets beside it.
+  description: The subset C(kvm) of M(bulwark.node.node_facts) as it was, without C(checks), C(cpu) and C(used_by), with what this module sets beside it.
   returned: success
   type: dict
   contains:

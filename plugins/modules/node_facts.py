@@ -450,6 +450,11 @@ ansible_facts:
               type: list
               elements: str
               sample: [BOOT_IMAGE=/boot/vmlinuz-6.1.0-28-amd64, root=/dev/vda1, ro, quiet]
+            shared:
+              description: Those that run and name no disk, address or machine, to compare machines by.
+              type: list
+              elements: str
+              sample: [ro, quiet]
             configured:
               description: Those that the files of the boot loader's configuration come to. What it adds itself is not among them.
               type: list
@@ -469,7 +474,9 @@ ansible_facts:
               type: str
               sample: null
             lost_at_boot:
-              description: Arguments that run and that the next boot does not have. V(null) where its arguments are not known.
+              description:
+                - Arguments that run and that the next boot does not have, those left out that find the root file system.
+                - V(null) where its arguments are not known.
               type: list
               elements: str
               sample: ["isolcpus=2-7"]
@@ -478,6 +485,10 @@ ansible_facts:
               type: list
               elements: str
               sample: ["hugepagesz=1G", "hugepages=8"]
+            entry_days:
+              description: For how many whole days the entry that is booted next has been as it is. V(null) where it is not known.
+              type: int
+              sample: 3
             not_made:
               description:
                 - Arguments that are configured and that the entry that is booted next does not have, as where it was not made anew.
@@ -1880,6 +1891,10 @@ ansible_facts:
                       description: The file.
                       type: str
                       sample: /etc/systemd/system/containerd.service.d/limits.conf
+                    days:
+                      description: For how many whole days the file has been as it is.
+                      type: int
+                      sample: 12
             qemu:
               description: The processes of QEMU, those in containers among them, and the one that is nearest to its limit of open files.
               type: dict
@@ -1978,6 +1993,12 @@ ansible_facts:
           returned: when asked for
           type: dict
           contains:
+            installed_bytes:
+              description:
+                - The memory of the machine in whole blocks, which is alike on machines that are, as C(MemTotal) is not. V(null) where the kernel
+                  does not tell.
+              type: int
+              sample: 68719476736
             meminfo:
               description: The lines of C(/proc/meminfo) by the kernel's names. Those without a unit there, C(HugePages_*), are numbers of pages.
               type: dict

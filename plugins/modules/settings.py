@@ -971,7 +971,7 @@ domains:
           type: str
           sample: 'size: ''3M'' is no size'
         before:
-          description: The subset C(kernel_args) of M(bulwark.node.node_facts) as it was.
+          description: The subset C(kernel_args) of M(bulwark.node.node_facts) as it was, without C(entry_days).
           returned: success
           type: dict
           sample: {boot_loader: grub, reason: '/boot/grub/grub.cfg is there, update-grub makes it, and grub-mkconfig reads
@@ -1097,8 +1097,8 @@ domains:
           type: str
           sample: 'size: ''3M'' is no size'
         before:
-          description: The subset C(kvm) of M(bulwark.node.node_facts) as it was, without C(checks) and C(cpu), with what
-            this module sets beside it.
+          description: The subset C(kvm) of M(bulwark.node.node_facts) as it was, without C(checks), C(cpu) and C(used_by),
+            with what this module sets beside it.
           returned: success
           type: dict
           contains:

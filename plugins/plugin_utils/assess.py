@@ -154,9 +154,10 @@ class _Verdict:
 
 @dataclass(frozen=True)
 class _Value:
-    """What a fleet control found on one host; ``key`` is equal where the values are."""
+    """What a fleet control found on one host; ``key`` is equal where the values are, ``name`` that of the fact that it is."""
 
     value: Any
+    name: str
 
     @property
     def key(self) -> str:
@@ -197,7 +198,7 @@ def _value(control: Control, facts: Mapping[str, Any], who: Subject) -> _Value |
     answer = control.value.ask(facts, who.params, who.host)
     if answer.value is None:
         return _undecided("value", answer, facts)
-    return _Value(answer.value)
+    return _Value(answer.value, control.value.text.rpartition(".")[2])
 
 
 def _beside(name: str, values: Mapping[str, _Value], pool: str) -> _Verdict:
@@ -213,19 +214,19 @@ def _beside(name: str, values: Mapping[str, _Value], pool: str) -> _Verdict:
     if agreed is None:
         return _Verdict(
             "fail",
-            f"no value is common to most of the {len(values)} hosts of its pool; here it is {_said(own.value)}",
+            f"no value is common to most of the {len(values)} hosts of its pool; here it is {_said(own.value, own.name)}",
             evidence,
         )
     if own.key == common[0].key:
         return _Verdict("pass", None, evidence)
     return _Verdict(
-        "fail", f"{_difference(own.value, agreed)} on {most} of the {len(values)} hosts of its pool", evidence
+        "fail", f"{_difference(own.value, agreed, own.name)} on {most} of the {len(values)} hosts of its pool", evidence
     )
 
 
-def _difference(own: Any, common: Any) -> str:
+def _difference(own: Any, common: Any, name: str) -> str:
     if not isinstance(own, list) or not isinstance(common, list):
-        return f"it is {_said(own)} here, and {_said(common)}"
+        return f"it is {_said(own, name)} here, and {_said(common, name)}"
     lacks = [each for each in common if each not in own]
     more = [each for each in own if each not in common]
     told = [f"{what} {_said(each)}" for what, each in (("lacks", lacks), ("has also", more)) if each]
@@ -261,10 +262,11 @@ def _because(path: str, facts: Mapping[str, Any]) -> str:
     for step in steps:
         if not isinstance(value, Mapping):
             break
-        own = [value.get(key) for key in (f"{step}_reason", "reason")]
+        key = step.partition("[")[0]
+        own = [value.get(name) for name in (f"{key}_reason", "reason")]
         reason = next((text for text in own if isinstance(text, str) and text), reason)
-        value = value.get(step)  # type: ignore[assignment]
-    name = path.removeprefix("facts.")
+        value = value.get(key)  # type: ignore[assignment]
+    name = path.removeprefix("facts.").removesuffix("[]")
     return f"{name} is not known{': ' + reason if reason else ''}"
 
 

@@ -63,6 +63,10 @@ _IMAGES = {
 
 # Boot loaders name the kernel and its initial RAM disk; Ubuntu's GRUB says how the screen is handed over.
 _ADDED_AT_BOOT = frozenset({"BOOT_IMAGE", "initrd", "vt.handoff"})
+# What names a disk, an address or a machine.
+_OF_ONE_MACHINE = frozenset(
+    {"resume", "resume_offset", "ip", "ifname", "BOOTIF", "systemd.machine_id", "systemd.hostname"}
+)
 _GRUB_VARIABLES = frozenset({"$vt_handoff"})
 
 
@@ -171,7 +175,15 @@ class Detected:
 def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     """The subset ``kernel_args``."""
     verdict = detect(host)
-    return shape(verdict, verdict.backend.observe(host) if verdict.backend else None, running(host))
+    boot = verdict.backend.observe(host) if verdict.backend else None
+    return {**shape(verdict, boot, running(host)), "entry_days": _entry_days(host, boot)}
+
+
+def _entry_days(host: Host, boot: Boot | None) -> int | None:
+    """For how many whole days the entry that is booted next has been as it is; None where that is not known."""
+    if boot is None or boot.default is None:
+        return None
+    return host.days_unchanged(re.sub(r":[0-9]+$", "", boot.entries[boot.default].path))
 
 
 def shape(verdict: Detected, boot: Boot | None, now: Line) -> dict[str, Any]:
@@ -183,6 +195,7 @@ def shape(verdict: Detected, boot: Boot | None, now: Line) -> dict[str, Any]:
         "boot_loader": verdict.name,
         "reason": verdict.reason,
         "running": redacted(list(now)),
+        "shared": redacted([each for each in _settings(now) if kernel_cmdline.key(each) not in _OF_ONE_MACHINE]),
         "configured": None if configured is None else redacted(list(configured)),
         "configured_reason": boot.configured_reason if boot else unserved,
         "next_boot": None if upcoming is None else redacted(list(upcoming)),
@@ -198,12 +211,20 @@ def _compared(now: Line, configured: Line | None, upcoming: Line | None) -> dict
     told = upcoming is not None and plain is not None and {*upcoming} - {*plain} <= _GRUB_VARIABLES
     if upcoming is None or plain is None:
         return {"lost_at_boot": None, "new_at_boot": None, "not_made": None}
-    here = tuple(each for each in now if kernel_cmdline.key(each) not in _ADDED_AT_BOOT)
+    here, then = _settings(now), _settings(plain)
     return {
-        "lost_at_boot": redacted(list(_beyond(here, plain))) if told else None,
-        "new_at_boot": redacted(list(_beyond(plain, here))),
+        "lost_at_boot": redacted(list(_beyond(here, then))) if told else None,
+        "new_at_boot": redacted(list(_beyond(then, here))),
         "not_made": None if configured is None else redacted(list(_beyond(configured, upcoming))),
     }
+
+
+def _settings(line: Line) -> Line:
+    """What of a line sets something: not what the boot loader puts there, nor what finds the root file system."""
+    names = [(argument, kernel_cmdline.key(argument)) for argument in line]
+    return tuple(
+        each for each, name in names if name not in _ADDED_AT_BOOT and not kernel_cmdline.ROOTS.fullmatch(name)
+    )
 
 
 def _beyond(line: Line, other: Line) -> Line:

@@ -34,11 +34,6 @@ _EXPECTED = (
     "arguments of letters, digits and !%()*+,./:=?@[]^_~-, such as isolcpus=2-7, and in double quotes after name= also of spaces and #&;<>{|}; "
     "not every boot loader carries others to the kernel unchanged"
 )
-# What finds the root file system, and what is run from it.
-_ROOTS = re.compile(
-    r"(?:root|rootflags|rootfstype|roothash|usrhash|init|rdinit|ostree|crypt(?:device|opts|root)|(?:nfs|net|nbd)root|luks"
-    r"|zfs|bootfs|(?:luks|mount|rd\.(?:dm|iscsi|luks|lvm|md)|systemd\.verity)(?:[._].*)?|iscsi.*)"
-)
 _PAGES = re.compile(r"hugepages=(?:[0-9]{1,12}|[0-9]{1,4}:[0-9]{1,12}(?:,[0-9]{1,4}:[0-9]{1,12})*)")
 
 
@@ -83,7 +78,7 @@ def _group(option: str, value: str, present: bool) -> Group:
     sized = False
     for argument in group:
         name, equals = argument.partition("=")[:2]
-        if _ROOTS.fullmatch(key(name)):
+        if kernel_cmdline.ROOTS.fullmatch(key(name)):
             raise _refused(
                 option,
                 value,

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ansible_collections.bulwark.node.plugins.module_utils.units import parse_size
 
 __all__ = [
+    "ROOTS",
     "SIZES",
     "Group",
     "Line",
@@ -38,6 +39,12 @@ Group = tuple[str, ...]
 
 SIZES = ("hugepagesz", "default_hugepagesz")
 """Of these the first one counts, and the ``hugepages`` after it is theirs (mm/hugetlb.c)."""
+
+ROOTS = re.compile(
+    r"(?:root|rootflags|rootfstype|roothash|usrhash|init|rdinit|ostree|crypt(?:device|opts|root)|(?:nfs|net|nbd)root|luks"
+    r"|zfs|bootfs|(?:luks|mount|rd\.(?:dm|iscsi|luks|lvm|md)|systemd\.verity)(?:[._].*)?|iscsi.*)"
+)
+"""The names, as of ``key``, of what finds the root file system, and of what is run from it."""
 
 _REPEATABLE = frozenset(
     {

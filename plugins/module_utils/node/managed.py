@@ -39,10 +39,9 @@ PLACES = (
 """Where files of ours lie: folder, name or folder and name in it as a glob, module."""
 
 
+# Not of pools, which may well have fewer pages than they were given: the subset hugepages has what the next boot makes of them.
 _DROPINS: tuple[tuple[Dropin, str], ...] = (
-    (SYSCTL, "/etc/sysctl.d/90-bulwark-hugepages.conf"),
     (SYSCTL, "/etc/sysctl.d/90-bulwark-rlimit.conf"),
-    (TMPFILES, "/etc/tmpfiles.d/10-bulwark-hugepages.conf"),
     (TMPFILES, "/etc/tmpfiles.d/10-bulwark-transparent-hugepages.conf"),
 )
 

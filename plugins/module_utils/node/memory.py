@@ -18,6 +18,8 @@ from ansible_collections.bulwark.node.plugins.module_utils.node.request import P
 
 __all__ = ["as_the_kubelet", "facts"]
 
+_BLOCKS = "/sys/devices/system/memory"
+
 
 def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     """The subset ``memory``. Raises HostError where /proc/meminfo has no line of the machine's memory."""
@@ -25,6 +27,7 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     if not {"MemTotal", "MemFree"} <= set(lines):
         raise HostError("/proc/meminfo", "lacks the line MemTotal or MemFree")
     return {
+        "installed_bytes": _installed(host),
         "meminfo": lines,
         "free": _free(lines),
         "kubelet": as_the_kubelet(host, lines),
@@ -36,6 +39,16 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
         },
         "pressure": cgroups.pressure(host, "/proc/pressure/memory"),
     }
+
+
+def _installed(host: Host) -> int | None:
+    """The memory that the kernel manages in blocks: exact, and so alike on machines that are; None without hotplug of memory.
+
+    MemTotal lacks what the kernel took for itself, a little more or less at each boot. Source: memory-hotplug.rst.
+    """
+    size = re.fullmatch(r"([0-9a-f]{1,16})\s*", host.read(f"{_BLOCKS}/block_size_bytes", 64) or "")
+    count = sum(1 for name in host.names(_BLOCKS) if re.fullmatch(r"memory[0-9]+", name))
+    return int(size.group(1), 16) * count if size and count else None
 
 
 def _percent(total: int | None, free: int | None) -> float | None:

@@ -124,8 +124,8 @@ def _above(nr_open: int, entries: Sequence[Mapping[str, Any]]) -> Iterator[dict[
 def _qemu(host: Host) -> dict[str, Any]:
     """QEMU's processes, containers' too, and the fullest table of open files: {processes, open_files, nofile, percent, pid, reason}."""
     found = [process for process in processes.everyone(host) if process.name.startswith(processes.QEMU)]
-    fullest: tuple[float, int, int, int] | None = None
-    reason = None
+    reason = None if found else "no QEMU is running"
+    rows: list[dict[str, Any]] = []
     for process in found:
         nofile = limits_of(host, process.pid).get("nofile")
         try:
@@ -134,11 +134,12 @@ def _qemu(host: Host) -> dict[str, Any]:
             reason = str(error)
             continue
         if nofile and isinstance(nofile.soft, int) and nofile.soft > 0:
-            row = (round(100 * opened / nofile.soft, 1), process.pid, opened, nofile.soft)
-            fullest = max(fullest or row, row)
-    percent, pid, opened, soft = fullest if fullest and not reason else (None, None, None, None)
-    shown = {"processes": len(found), "open_files": opened, "nofile": soft, "percent": percent, "pid": pid}
-    return {**shown, "reason": reason if found else "no QEMU is running"}
+            percent = round(100 * opened / nofile.soft, 1)
+            rows.append({"open_files": opened, "nofile": nofile.soft, "percent": percent, "pid": process.pid})
+    # One that could not be looked at may be the fullest.
+    known = rows if reason is None else []
+    unknown = dict.fromkeys(("open_files", "nofile", "percent", "pid"))
+    return {"processes": len(found), **max(known, key=lambda row: row["percent"], default=unknown), "reason": reason}
 
 
 def _ceilings(host: Host) -> dict[str, Any]:
@@ -172,11 +173,12 @@ def _processes(host: Host, further: Sequence[str], defaults: Mapping[str, Config
             # systemd gives limits to what it starts: not to scopes, nor to what a user's own manager starts.
             if process.unit and process.unit.endswith(".service") and not process.unit.startswith("user@"):
                 wanted = {**defaults, **configured(files.settings(process.unit), "Limit")}
-            listed.append(_fact(process, limits, wanted, defaults, init))
+            listed.append(_fact(host, process, limits, wanted, defaults, init))
     return listed
 
 
 def _fact(
+    host: Host,
     process: Process,
     limits: Mapping[str, Limit],
     wanted: Mapping[str, Configured],
@@ -186,7 +188,7 @@ def _fact(
     """One process, and where each limit comes from.
 
     A limit is the unit's or the manager's where that sets it and the process has it. Where the process has another one,
-    it was started before the file said so, or was changed since: ``differs`` names what the file says.
+    it was started before the file said so, or was changed since: ``differs`` names what the file says, and for how many days.
     """
     shown: dict[str, Any] = {}
     differs = []
@@ -195,7 +197,8 @@ def _fact(
         if asked:
             source = "manager_default" if asked is defaults.get(name) else "unit"
             if not is_met(limit, Limit(asked.soft, asked.hard), init.get(name)):
-                differs.append({"limit": name, "source": source, **asked._asdict()})
+                days = host.days_unchanged(asked.file)
+                differs.append({"limit": name, "source": source, **asked._asdict(), "days": days})
                 source = None
         shown[name] = {**limit._asdict(), "source": source}
     return {"name": process.name, "pid": process.pid, "unit": process.unit, "limits": shown, "differs": differs}

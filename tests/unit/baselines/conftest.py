@@ -3,7 +3,8 @@
 """Cases for the controls of our baselines: ``<baseline>.yml`` beside this file, one row for each control.
 
 A row has ``control``, and beside it patches of the facts of docs/schemas.md: ``pass``, ``fail`` with the ``reason`` as it is
-shown, ``unknown``, and ``not_applicable`` where the control has a ``when``; ``params`` where it takes other ones, ``not_applicable`` aside. A patch is
+shown, ``unknown``, and ``not_applicable`` where the control has a ``when``; ``params`` where it takes
+other ones, which ``not_applicable`` has not. A patch is
 {path: value}; a path's key that has dots is in double quotes: ``sysctls."net.ipv4.ip_forward"``, ``image_fs[0].current``.
 Of a fleet control two hosts have ``pass``, a third one of the same pool ``fail``, and a fourth one ``unknown``.
 """

@@ -6,15 +6,25 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from ansible_collections.bulwark.node.plugins.module_utils import settings
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.node import subsets
+from ansible_collections.bulwark.node.plugins.module_utils.node import (
+    bridge_mtu_options,
+    hugepages_options,
+    kernel_args_options,
+    kvm_options,
+    rlimit_options,
+    subsets,
+    transparent_hugepages_options,
+)
 from ansible_collections.bulwark.node.plugins.plugin_utils import assess, baseline
 from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import Control
 from ansible_collections.bulwark.node.plugins.plugin_utils.expressions import Expression, names
@@ -94,6 +104,37 @@ def test_each_control_says_where_it_comes_from_and_reads_well(name: str, control
         for task in tasks:
             assert task["name"]
             assert any(re.fullmatch(r"[a-z]+\.[a-z]+\.[a-z_]+", key) for key in task), task
+
+
+SPECS: dict[str, tuple[dict[str, Any], Callable[[Any], Any]]] = {
+    "hugepages": (hugepages_options.ARGUMENT_SPEC, hugepages_options.desired),
+    "transparent_hugepages": (
+        transparent_hugepages_options.ARGUMENT_SPEC,
+        transparent_hugepages_options.desired,
+    ),
+    "kernel_args": (kernel_args_options.ARGUMENT_SPEC, kernel_args_options.parse),
+    "kvm": (kvm_options.ARGUMENT_SPEC, kvm_options.desired),
+    "bridge_mtu": (bridge_mtu_options.ARGUMENT_SPEC, bridge_mtu_options.desired),
+    "rlimit": (rlimit_options.ARGUMENT_SPEC, rlimit_options.desired),
+    "settings": (settings.ARGUMENT_SPEC, settings.parts),
+}
+
+
+@BY_ID
+def test_what_a_playbook_asks_of_our_modules_they_take(name: str, control: Control) -> None:
+    for task in yaml.safe_load(control.playbook or "[]"):
+        for key, options in task.items():
+            module = str(key).removeprefix("bulwark.node.")
+            if module != key:
+                spec, desired = SPECS[module]
+                checked = ArgumentSpecValidator(spec).validate(options)
+                assert checked.error_messages == []
+                desired(checked.validated_parameters)
+
+
+def test_an_option_that_there_is_not_is_found() -> None:
+    spec, _desired = SPECS["rlimit"]
+    assert ArgumentSpecValidator(spec).validate({"units": ["containerd.service"]}).error_messages
 
 
 @BY_ID

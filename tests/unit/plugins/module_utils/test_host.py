@@ -993,3 +993,16 @@ def test_a_detached_command_outlives_us_and_keeps_nothing_of_ours_open(tree: Pat
 def test_a_command_that_cannot_be_detached_is_an_error() -> None:
     with pytest.raises(HostError, match="/none/at/all x: cannot be started: No such file or directory"):
         Host().detach(["/none/at/all", "x"])
+
+
+@pytest.mark.parametrize(("later", "days"), [(0, 0), (86399, 0), (86401, 1), (-500000, 0)])
+def test_days_unchanged_are_whole_and_never_negative(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: int, days: int
+) -> None:
+    (tmp_path / "file").write_text("")
+    host = Host(root=str(tmp_path))
+    changed = host.changed_at("/file")
+    assert changed is not None
+    monkeypatch.setattr(time, "time", lambda: changed + later)
+    assert host.days_unchanged("/file") == days
+    assert host.days_unchanged("/none") is None

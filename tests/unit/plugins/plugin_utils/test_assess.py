@@ -102,6 +102,12 @@ def test_a_verdict_has_its_reason(made: Any, told: dict[str, Any], status: str, 
         assert finding["evidence"]["node"] == "n1"
 
 
+def test_a_list_that_is_null_has_the_reason_beside_it(made: Any) -> None:
+    swap = {"total": 0, "devices": None, "devices_reason": "EACCES", "reason": "another"}
+    found = judged(made({"expect": "length(facts.swap.devices[?path]) == `0`"}), facts(swap=swap))
+    assert (found["status"], found["reason"]) == ("unknown", "swap.devices is not known: EACCES")
+
+
 def test_without_words_of_its_own_a_failure_tells_its_evidence(made: Any, tmp_path: Path) -> None:
     row = {key: value for key, value in RULE.items() if key != "reason"}
     (tmp_path / "bare.yml").write_text(

@@ -223,6 +223,8 @@ def row(pool: str, asked: int, found: int, node: int | None = None) -> dict[str,
         ("hugepagesz=1G hugepages=0:4,1:2", []),
         ("hugepagesz=1G hugepages=1:5,0:3", [row("1G on node 1", 5, 2, 1)]),
         ("hugepagesz=1G hugepages=3:1", [row("1G on node 3", 1, 0, 3)]),
+        # Of a size the first number counts.
+        ("hugepages=600 hugepagesz=2M hugepages=5", [row("2M", 600, 512)]),
         # A size that this kernel does not have is no size for the kernel, which ignores its number.
         ("hugepagesz=16G hugepages=4", []),
     ],

@@ -260,7 +260,7 @@ def test_check_mode_changes_nothing_and_foretells_the_run_which_a_second_run_lea
     real = run(host, *given)
     assert foretold == real
     assert (real.changed, real.verdict.reboot_required) == (True, True)
-    assert real.after == boot_loader.facts(host)
+    assert {**real.after, "entry_days": 0} == boot_loader.facts(host)
     assert "hidden" not in json.dumps([real.as_dict(), real.diff])
     wanted = [argument.replace('"', "") for argument in re.findall(r'(?:[^ "]|"[^"]*")+', " ".join(given))]
     shown = [a.replace("hidden", "<redacted>") for a in wanted]
@@ -1212,6 +1212,8 @@ def test_the_spec_offers_what_is_documented() -> None:
     ("now", "configured", "upcoming", "lost", "new", "not_made"),
     [
         ("root=x ro quiet", "quiet", "root=x ro quiet", [], [], []),
+        # By another name of the same disk nothing is lost.
+        ("root=PARTUUID=1 ro", "", "root=UUID=2 ro rd.lvm.lv=vg/root", [], [], []),
         # What the boot loader itself adds is no argument that is lost.
         ("BOOT_IMAGE=/vmlinuz initrd=a vt.handoff=7 ro", "", "ro $vt_handoff", [], [], []),
         ("ro isolcpus=2-7", "", "ro", ["isolcpus=2-7"], [], []),
@@ -1252,3 +1254,12 @@ def test_what_the_next_boot_loses_and_adds(
     )
     found = boot_loader.shape(boot_loader.Detected("grub", "x"), observed, line(now))
     assert [found[key] for key in ("lost_at_boot", "new_at_boot", "not_made")] == [lost, new, not_made]
+
+
+def test_arguments_that_name_no_machine_are_those_to_compare_machines_by() -> None:
+    now = (
+        *("BOOT_IMAGE=/vmlinuz", "root=UUID=1", "ro", "quiet", "rd.luks.uuid=2", "resume=UUID=3", "ip=192.0.2.1::::n1"),
+        *("isolcpus=2-7", "systemd.machine-id=4", "a.password=x", "root"),
+    )
+    found = boot_loader.shape(boot_loader.Detected(None, "x"), None, now)
+    assert found["shared"] == ["ro", "quiet", "isolcpus=2-7", "a.password=<redacted>"]

@@ -161,3 +161,22 @@ def test_a_meminfo_without_memory_is_an_error(machine: Machine) -> None:
 def test_how_much_of_the_swap_is_used(machine: Machine, lines: str, percent: float | None) -> None:
     text = f"MemTotal: 1048576 kB\nMemFree: 1024 kB\n{lines}"
     assert memory.facts(machine("debian12-memory", {"/proc/meminfo": text}))["swap"]["used_percent"] == percent
+
+
+@pytest.mark.parametrize(
+    ("size", "blocks", "installed"),
+    [
+        ("8000000", 4, 512 << 20),
+        ("80000000", 2, 4 << 30),
+        ("", 2, None),
+        ("x", 2, None),
+        ("8000000", 0, None),
+    ],
+)
+def test_the_memory_in_blocks_is_that_of_the_machine(
+    machine: Machine, size: str, blocks: int, installed: int | None
+) -> None:
+    folder = "/sys/devices/system/memory"
+    files = {f"{folder}/memory{number}/state": "online" for number in range(blocks)}
+    host = machine("debian12-memory", {f"{folder}/block_size_bytes": size, f"{folder}/probe": "", **files})
+    assert memory.facts(host)["installed_bytes"] == installed
