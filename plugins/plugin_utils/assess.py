@@ -137,10 +137,10 @@ def assess_fleet(hosts: Mapping[str, tuple[Mapping[str, Any], Subject]], today: 
                     verdict = _applies(control, facts, who) or _value(control, facts, who)
                     asked.setdefault(control.id, {})[name] = (control, verdict)
         for verdicts in asked.values():
-            values = {name: verdict for name, (_control, verdict) in verdicts.items() if isinstance(verdict, _Value)}
+            counts = Counter(verdict for _control, verdict in verdicts.values() if isinstance(verdict, _Value))
             for name, (control, verdict) in verdicts.items():
                 if isinstance(verdict, _Value):
-                    verdict = _beside(name, values, pool)
+                    verdict = _beside(verdict, counts, pool)
                 found[name].append(_made(control, verdict, hosts[name][1], today))
     return found
 
@@ -154,14 +154,11 @@ class _Verdict:
 
 @dataclass(frozen=True)
 class _Value:
-    """What a fleet control found on one host; ``key`` is equal where the values are, ``name`` that of the fact that it is."""
+    """What a fleet control found on one host, equal where its JSON is; ``name`` is that of the fact that it is."""
 
-    value: Any
-    name: str
-
-    @property
-    def key(self) -> str:
-        return json.dumps(self.value, sort_keys=True)
+    value: Any = field(compare=False)
+    name: str = field(compare=False)
+    text: str
 
 
 def _finding(control: Control, facts: Mapping[str, Any], who: Subject, today: date) -> Finding:
@@ -198,30 +195,25 @@ def _value(control: Control, facts: Mapping[str, Any], who: Subject) -> _Value |
     answer = control.value.ask(facts, who.params, who.host)
     if answer.value is None:
         return _undecided("value", answer, facts)
-    return _Value(answer.value, control.value.text.rpartition(".")[2])
+    return _Value(answer.value, control.value.text.rpartition(".")[2], json.dumps(answer.value, sort_keys=True))
 
 
-def _beside(name: str, values: Mapping[str, _Value], pool: str) -> _Verdict:
-    """How one host stands beside the others of its pool whose value is known."""
-    if len(values) < 2:
+def _beside(own: _Value, counts: Counter[_Value], pool: str) -> _Verdict:
+    """How one host stands beside those of its pool whose value is known, itself among them."""
+    hosts = counts.total()
+    if hosts < 2:
         return _Verdict("not_applicable", "no other host of its pool is known to compare it with", {"pool": pool})
-    counts = Counter(value.key for value in values.values())
-    own = values[name]
     most = max(counts.values())
-    common = [value for value in values.values() if counts[value.key] == most]
-    agreed = common[0].value if len({value.key for value in common}) == 1 else None
-    evidence = {"value": own.value, "common": agreed, "alike": counts[own.key], "hosts": len(values), "pool": pool}
-    if agreed is None:
-        return _Verdict(
-            "fail",
-            f"no value is common to most of the {len(values)} hosts of its pool; here it is {_said(own.value, own.name)}",
-            evidence,
-        )
-    if own.key == common[0].key:
+    first, *others = [value for value, count in counts.items() if count == most]
+    agreed = None if others else first.value
+    evidence = {"value": own.value, "common": agreed, "alike": counts[own], "hosts": hosts, "pool": pool}
+    if others:
+        reason = f"no value is common to most of the {hosts} hosts of its pool; here it is {_said(own.value, own.name)}"
+        return _Verdict("fail", reason, evidence)
+    if own == first:
         return _Verdict("pass", None, evidence)
-    return _Verdict(
-        "fail", f"{_difference(own.value, agreed, own.name)} on {most} of the {len(values)} hosts of its pool", evidence
-    )
+    reason = f"{_difference(own.value, agreed, own.name)} on {most} of the {hosts} hosts of its pool"
+    return _Verdict("fail", reason, evidence)
 
 
 def _difference(own: Any, common: Any, name: str) -> str:

@@ -104,7 +104,7 @@ class _Interpreter(TreeInterpreter):
         self.roots = roots
         self.assumed = assumed
         self.nulls: list[str] = []
-        self.within: list[str] = []
+        self.within: list[dict[str, Any]] = []
 
     def visit_root(self, node: dict[str, Any], _value: Any) -> Any:
         return self.roots[node["value"]]
@@ -113,7 +113,7 @@ class _Interpreter(TreeInterpreter):
         found, steps = value, len(self.within)
         for child in node["children"]:
             found = self.visit(child, found)
-            self.within.append(path(child))
+            self.within.append(child)
         del self.within[steps:]
         return found
 
@@ -165,7 +165,7 @@ class _Interpreter(TreeInterpreter):
             return None
         left, right, condition = node["children"]
         kept = []
-        self.within.append(f"{path(left)}[]")
+        self.within.append({"type": "rows", "children": [left]})
         for row in base:
             holds = self.visit(condition, row)
             if self._is_true(self._unknown(self._culprit(condition, row)) if holds is None else holds):
@@ -188,7 +188,7 @@ class _Interpreter(TreeInterpreter):
     def _projected(self, rows: list[Any], left: dict[str, Any], right: dict[str, Any]) -> list[Any]:
         """As JMESPath has it without nulls, each of which is noted."""
         found = []
-        self.within.append(f"{path(left)}[]")
+        self.within.append({"type": "rows", "children": [left]})
         for row in rows:
             item = self.visit(right, row)
             if item is None:
@@ -211,7 +211,7 @@ class _Interpreter(TreeInterpreter):
 
     def _named(self, node: dict[str, Any]) -> str:
         name = path(node)
-        full = name if name.split(".")[0] in ROOTS else ".".join(filter(None, [*self.within, name]))
+        full = name if name.split(".")[0] in ROOTS else ".".join(filter(None, [*map(path, self.within), name]))
         return full.removesuffix("[]")
 
 
@@ -224,6 +224,8 @@ def path(node: dict[str, Any]) -> str:
         return ".".join(filter(None, map(path, children)))
     if kind == "index_expression":
         return "".join(map(path, children))
+    if kind == "rows":
+        return f"{path(children[0])}[]"
     if kind == "index":
         return f"[{node['value']}]"
     if kind in _PROJECTIONS:
