@@ -26,6 +26,12 @@ _CLASSES = {"01": "storage", "02": "network", "03": "display", "0b": "processor"
 _MAX_ROWS = 24
 # No machine has as many of anything that is drawn, and one that says so must not make the page too heavy to open.
 _MAX_FACTS = 4096
+# What is said of an argument that one of these lists of kernel_args has.
+_MARKS = {
+    "not_made": "configured, not in the boot entry",
+    "new_at_boot": "comes with the next boot",
+    "lost_at_boot": "gone after the next boot",
+}
 # Below it a page is a square of its own, above it a pool is one bar.
 _MAX_SQUARES = 32
 _LOWEST_LIMIT = 64
@@ -257,6 +263,7 @@ def _memory(facts: Mapping[str, Any]) -> Any:
     pool = _int(_other(facts, "hugepages"), "pool_bytes", "hugepages")
     pool = _less(sees["available_bytes"], sees["available_corrected_bytes"]) if pool is None else pool
     corrected = sees["available_corrected_bytes"]
+    eviction = _map(_other(facts, "kubelet"), "memory_eviction", "kubelet")
     reclaimable = _less(said["available"], said["free"]) or 0
     return {
         "total": total,
@@ -264,6 +271,9 @@ def _memory(facts: Mapping[str, Any]) -> Any:
         "kubelet": sees,
         "pool": pool,
         "reserved": _int(_other(facts, "kubelet"), "reserved_memory_bytes", "kubelet"),
+        "eviction": {
+            name: _int(eviction, name, "kubelet.memory_eviction") for name in ("begins_bytes", "headroom_bytes")
+        },
         "reason": _text(kubelet, "reason", "memory.kubelet"),
         "swap": {name: _int(swap, name, "memory.free.swap") for name in ("total", "used")},
         "free_bar": _bar(
@@ -515,26 +525,25 @@ def _boot(facts: Mapping[str, Any]) -> Any:
     subset = _dict(facts, "kernel_args")
     named = ("configured", "running", "next_boot")
     states = {name: _texts(subset, name, "kernel_args") for name in named}
+    marks = {what: _texts(subset, key, "kernel_args") or [] for key, what in _MARKS.items()}
     # Of the loader itself it says why it is that one, which matters where there is none.
     of_states = [_text(subset, f"{name}_reason", "kernel_args") for name in ("configured", "next_boot")]
     reasons = [_text(subset, "reason", "kernel_args") if any(of_states) else None, *of_states]
     return {
         "loader": _text(subset, "boot_loader", "kernel_args"),
         "reasons": list(dict.fromkeys(reason for reason in reasons if reason is not None)),
-        "rows": list(_arguments(states)),
-        "pools": _pools_by_boot(facts, states),
+        "rows": list(_arguments(states, marks)),
+        "pools": _pools_by_boot(facts, states["configured"] or []),
     }
 
 
-def _arguments(states: Mapping[str, list[str] | None]) -> Iterator[dict[str, Any]]:
-    """A row per argument, its states side by side, and what the next boot makes of it."""
+def _arguments(states: Mapping[str, list[str] | None], marks: Mapping[str, list[str]]) -> Iterator[dict[str, Any]]:
+    """A row per argument, its states side by side, and what the facts say of it and the next boot."""
     numbered = {name: _numbered(tokens or []) for name, tokens in states.items()}
     keys = list(dict.fromkeys([*numbered["running"], *numbered["next_boot"], *numbered["configured"]]))
     for key in keys:
         row = {name: None if states[name] is None else key in numbered[name] for name in states}
-        # The boot loader adds it, and writes it nowhere.
-        of_loader = key[0].startswith(("BOOT_IMAGE=", "initrd="))
-        yield {"text": key[0], **row, "differs": None if of_loader else _difference(row)}
+        yield {"text": key[0], **row, "differs": next((what for what in marks if key[0] in marks[what]), None)}
 
 
 def _numbered(tokens: list[str]) -> dict[tuple[str, int], None]:
@@ -547,49 +556,33 @@ def _numbered(tokens: list[str]) -> dict[tuple[str, int], None]:
     return made
 
 
-def _difference(row: Mapping[str, bool | None]) -> str | None:
-    running, after = row["running"], row["next_boot"]
-    if row["configured"] and after is False:
-        return "configured, not in the boot entry"
-    if running is False and after:
-        return "comes with the next boot"
-    if running and after is False:
-        return "gone after the next boot"
-    return None
-
-
-def _pools_by_boot(facts: Mapping[str, Any], states: Mapping[str, list[str] | None]) -> list[dict[str, Any]]:
-    """Hugepages of each size: configured, asked for at this boot, there now, and asked for at the next boot."""
+def _pools_by_boot(facts: Mapping[str, Any], configured: list[str]) -> list[dict[str, Any]]:
+    """Hugepages of each size: on the configured command line, asked for at this boot, there now, and there after the next boot."""
     subset = _other(facts, "hugepages")
     pools = {_int(pool, "size_bytes", at): (at, pool) for at, pool in _rows(subset, "pools", "hugepages")}
     sizes = [number for number in pools if number is not None]
     default = _int(subset, "default_size_bytes", "hugepages")
+    parsed = {arg.size: _asked(arg.count, arg.nodes) for arg in hugetlb.boot_args(configured, default, sizes)}
     asked = {
         _int(row, "size_bytes", at): _asked(_int(row, "count", at), _map(row, "nodes", at))
         for at, row in _rows(subset, "boot_args", "hugepages")
     }
-    parsed = {
-        name: {arg.size: _asked(arg.count, arg.nodes) for arg in hugetlb.boot_args(states[name] or [], default, sizes)}
-        for name in ("configured", "next_boot")
-    }
+    later = {_int(row, "size_bytes", at): _int(row, "total", at) for at, row in _rows(subset, "next_boot", "hugepages")}
     rows = []
-    for number, (at, pool) in pools.items():
-        if number is None:
-            continue
+    for number in sizes:
+        at, pool = pools[number]
         now = _less(_int(pool, "total", at), _int(pool, "surplus", at))
-        at_boot, later = asked.get(number), parsed["next_boot"].get(number)
+        at_boot, after = asked.get(number), later.get(number)
         row = {
             "size": _text(pool, "size", at) or "unknown",
-            "configured": parsed["configured"].get(number),
+            "configured": parsed.get(number),
             "asked": at_boot,
             "now": now,
-            "next_boot": later,
+            "next_boot": after,
         }
-        texts = {text.partition(" (")[0] for text in (at_boot, later) if text is not None}
-        if texts or now:
-            known = now is not None and states["next_boot"] is not None
-            # What is not asked of a boot is filled after it, by what is persisted elsewhere.
-            rows.append({**row, "differs": known and bool(texts) and (texts != {str(now)} or later is None)})
+        if any(value not in (None, 0) for value in (row["configured"], at_boot, now, after)):
+            short = now is not None and at_boot is not None and at_boot.partition(" (")[0] != str(now)
+            rows.append({**row, "differs": short or (None not in (now, after) and now != after)})
     return rows
 
 

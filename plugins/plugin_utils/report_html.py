@@ -138,7 +138,7 @@ def _page(report: Mapping[str, Any]) -> dict[str, Any]:
     for host in hosts:
         host["group_numbers"] = " ".join(groups[group] for group in host["groups"])
     return {
-        "generated": str(report.get("generated")).replace("T", " ").replace("Z", " UTC"),
+        "generated": _time(report["generated"]),
         "hosts": hosts,
         "loud": loud,
         "quiet": quiet,
@@ -154,6 +154,11 @@ def _page(report: Mapping[str, Any]) -> dict[str, Any]:
         "run": _run(hosts, report["summary"]),
         "compared": _compared(report.get("compared"), hosts),
     }
+
+
+def _time(text: str | None) -> str:
+    """A time of the report as people write it; the older report may have none."""
+    return (text or "an older report").replace("T", " ").replace("Z", " UTC")
 
 
 def _audited(report: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, _Control]]:
@@ -249,6 +254,7 @@ def _judged(host: dict[str, Any], finding: Mapping[str, Any], control: _Control)
             "remedy": finding.get("remedy"),
             "playbook": _lines(finding.get("playbook")),
             "waiver": finding.get("waiver"),
+            "pending": finding.get("pending"),
             "evidence": _evidence(finding.get("evidence")),
         }
         host["loud"].append(shown)
@@ -442,8 +448,9 @@ def _compared(compared: Mapping[str, Any] | None, hosts: Iterable[Mapping[str, A
         return None
     known = {host["name"]: host for host in hosts}
     return {
-        "with": compared.get("with"),
+        "generated": _time(compared["generated"]),
         "path": compared.get("path"),
+        "hosts": [(f"{what} hosts", compared[what][:_MAX_LINES]) for what in ("new", "gone") if compared.get(what)],
         **{
             key: [
                 _step(known.get(str(entry.get("host"))[:_MAX_NAME]), entry, str(entry.get("host")))

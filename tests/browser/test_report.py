@@ -221,7 +221,9 @@ def test_a_finding_has_why_evidence_and_the_lines_that_fix_it(opened: Open) -> N
             assert finding["remedy"] in text
             assert str(finding["evidence"]["available_bytes"]) in text
             code = rows(browser, anchor, "pre")
-            assert [each["text"] for each in code] == ([finding["playbook"]] if finding["playbook"] else [])
+            assert [each["text"].strip("\n") for each in code] == [
+                text.strip("\n") for text in [finding["playbook"]] if text
+            ]
             links = [each["href"] for each in rows(browser, anchor, "a")]
             assert links == finding["references"]
             number += 1

@@ -10,198 +10,32 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes
+from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import AUTO, Control, load
 from ansible_collections.bulwark.node.plugins.plugin_utils.findings import SEVERITIES, STATUSES
 from ansible_collections.bulwark.node.tests.unit.test_schemas import example
 
 __all__ = ["changed", "compared", "fleet", "host", "summed"]
 
 _GIB = 1 << 30
-# id, severity, title, reason where it fails, why, what to do, lines of a playbook.
-_CONTROLS: tuple[tuple[str, str, str, str, str, str, str | None], ...] = (
-    (
-        "kubelet-memory-state",
-        "critical",
-        "The kubelet's memory manager starts with what the machine has",
-        "node 0: the file says 67430772736 bytes of memory, the machine has 67430768640 bytes",
-        "With the policy Static the kubelet refuses to start where its state file disagrees with the machine: the node is lost at its next restart.",
-        "Drain the node, remove the state file and restart the kubelet.",
-        "- name: Let the memory manager begin anew\n  ansible.builtin.file:\n    path: /var/lib/kubelet/memory_manager_state\n    state: absent\n",
-    ),
-    (
-        "routes-swallowed",
-        "critical",
-        "No address of a pod lies in a blackhole route",
-        "10.244.1.7 (default/web-0) lies in the blackhole 10.244.1.0/26",
-        "Packets to such a pod vanish without an answer, and no event says so.",
-        "Release the block in the network plugin's IPAM, then delete the route.",
-        None,
-    ),
-    (
-        "kubelet-swap-off",
-        "high",
-        "No swap is on that the kubelet forbids",
-        "2.0 GiB of swap is on",
-        "A kubelet with failSwapOn does not start again while swap is on: the node goes with the next reboot.",
-        "Turn swap off, and take it out of /etc/fstab.",
-        "- name: Turn swap off\n  ansible.builtin.command: swapoff --all\n"
-        "- name: Keep it off\n  ansible.posix.mount:\n    path: none\n    src: /dev/vda3\n    fstype: swap\n    state: absent\n",
-    ),
-    (
-        "hugepages-kubelet-restart",
-        "high",
-        "The hugepage pools are those that the kubelet saw when it started",
-        "the hugepages module changed a pool after the kubelet started",
-        "The kubelet reads the pools once. Pages taken away later are still promised to pods, which then die of SIGBUS.",
-        "Drain the node and restart its kubelet.",
-        "- bulwark.node.hugepages:\n    pools:\n      - {size: 1G, count: 8, node: 0}\n    persist: true\n",
-    ),
-    (
-        "bridge-mtu-fits",
-        "high",
-        "Each port of a bridge has the bridge's MTU",
-        "br0 has MTU 9000, and its port vnet0 1500",
-        "A bridge drops what is too long for a port, with no message to the sender: connections hang with the first full packet.",
-        "Set one MTU on the bridge and on its ports.",
-        "- bulwark.node.bridge_mtu:\n    bridges:\n      - {name: br0, mtu: 9000, ports: true}\n",
-    ),
-    (
-        "kvm-device-ready",
-        "high",
-        "KVM makes virtual machines",
-        "EBUSY: another hypervisor holds the CPU's virtualization",
-        "Guests fall back to emulation, twenty times slower, or do not start.",
-        "Unload the other hypervisor, or enable virtualization in the firmware.",
-        "- bulwark.node.kvm:\n    require: qemu\n",
-    ),
-    (
-        "conntrack-room",
-        "high",
-        "The table of connections has room",
-        "91 % of 262144 entries are taken",
-        "A full table drops new connections of every pod on the node.",
-        "Raise net.netfilter.nf_conntrack_max.",
-        "- ansible.posix.sysctl:\n    name: net.netfilter.nf_conntrack_max\n    value: '524288'\n",
-    ),
-    (
-        "image-fs-below-gc",
-        "medium",
-        "The image file system is below the threshold of garbage collection",
-        "88 % is used, images are deleted from 85 %",
-        "The kubelet deletes images while it is above, and evicts pods when there are none left to delete.",
-        "Give the file system room, or lower the thresholds deliberately.",
-        None,
-    ),
-    (
-        "rlimit-nofile-runtime",
-        "medium",
-        "The container runtime may open as many files as the kernel allows one process",
-        "containerd may open 1024 files",
-        "Containers inherit the limit, and databases fail with 'too many open files'.",
-        "Set LimitNOFILE of the runtime's unit.",
-        "- bulwark.node.rlimit:\n    unit: containerd.service\n    limit: nofile\n    soft: 1048576\n    hard: 1048576\n",
-    ),
-    (
-        "thp-direct-compaction",
-        "medium",
-        "Page faults do not wait for compaction to make transparent hugepages",
-        "every page fault may stall in direct compaction: THP is on for all memory with defrag=always",
-        "Latency of every process grows by the time that the kernel takes to find a free huge page.",
-        "Set defrag to defer+madvise.",
-        "- bulwark.node.transparent_hugepages:\n    defrag: defer+madvise\n",
-    ),
-    (
-        "reboot-pending",
-        "medium",
-        "No reboot is pending",
-        "6.1.0-31-amd64 is installed, 6.1.0-28-amd64 is running",
-        "The installed fixes of the kernel are not those that run.",
-        "Reboot the node when it is its turn.",
-        None,
-    ),
-    (
-        "kernel-args-next-boot",
-        "medium",
-        "The next boot has the arguments that are configured",
-        "isolcpus=2-7 is configured, and not in the boot entry",
-        "What was tuned is lost by a reboot that nobody connects with it.",
-        "Write the boot loader's configuration.",
-        "- bulwark.node.kernel_args:\n    args: [isolcpus=2-7]\n",
-    ),
-    (
-        "hugepages-idle-memory",
-        "low",
-        "Less than a tenth of the memory lies idle in hugepage pools",
-        "4.0 GiB (16 % of memory) is locked in hugepages that nobody uses or reserved: 4 of 1G",
-        "That memory serves nothing else, not even the page cache.",
-        "Shrink the pools with bulwark.node.hugepages.",
-        None,
-    ),
-    (
-        "inotify-instances",
-        "low",
-        "There are enough inotify instances",
-        "128 instances for a user, 1024 are wanted",
-        "Log collectors and the kubelet fail with 'too many open files', although files are few.",
-        "Raise fs.inotify.max_user_instances.",
-        "- ansible.posix.sysctl:\n    name: fs.inotify.max_user_instances\n    value: '8192'\n",
-    ),
-    (
-        "fleet-kernel",
-        "info",
-        "All nodes of a pool run the same kernel",
-        "6.1.0-31-amd64, while most of the pool run 6.1.0-28-amd64",
-        "A fault that one node alone has is hard to find.",
-        "Bring the pool to one kernel.",
-        None,
-    ),
-)
-_MORE = [
-    "cgroup-driver",
-    "cgroup-v2",
-    "cgroup-delegation",
-    "pids-room",
-    "oom-kills-pods",
-    "psi-on",
-    "runtime-cgroup-driver",
-    "runtime-socket",
-    "runtime-hugetlb",
-    "kubelet-config-current",
-    "kubelet-reserved",
-    "kubelet-eviction",
-    "kubelet-pod-pids",
-    "kubelet-max-pods",
-    "cpu-manager-state",
-    "memory-available",
-    "time-synchronized",
-    "time-offset",
-    "ip-forward",
-    "bridge-netfilter",
-    "rp-filter",
-    "neighbour-table",
-    "port-range",
-    "conntrack-insert",
-    "aio-max",
-    "max-map-count",
-    "panic-on-oops",
-    "panic-reboots",
-    "overcommit",
-    "rt-runtime",
-    "user-namespaces",
-    "keyring-room",
-    "nr-open",
-    "file-max",
-    "threads-max",
-    "kvm-nested",
-    "kvm-vhost-net",
-    "iommu-groups",
-    "sriov-functions-made",
-    "fleet-microcode",
-    "fleet-cpu-model",
-    "fleet-cgroup-driver",
-    "hugepages-boot-args",
-    "hugepages-cgroup-ready",
-    "link-manager",
-]
+# What may fail here, and the reason. What these controls are and what to do about them, the baselines say.
+_FAULTS = {
+    "kubelet-running": "systemd is to start a kubelet at boot, and none runs; known to stop one: unknown",
+    "kvm-available": "EBUSY (Device or resource busy): another hypervisor holds the CPU's virtualization",
+    "kubelet-state-starts": "the next start of the kubelet fails on /var/lib/kubelet/memory_manager_state: node 0 has another size",
+    "kubelet-swap-off": "2.0 GiB of swap is on (/dev/vda3), and failSwapOn is true (set by default)",
+    "hugepages-kubelet-restart": "the hugepages module changed a pool after the kubelet started",
+    "bridge-mtu-drops": "MTU: br0 9000 (vnet0 1500)",
+    "conntrack-headroom": "241172 of 262144 entries are in use, a part of 0.92; expected at most 0.8",
+    "runtime-nofile-enough": "open files of a container: containerd 1024, expected at least 65536",
+    "thp-direct-compaction": "every page fault may stall in direct compaction: transparent hugepages are on for all memory with defrag=always",
+    "reboot-not-pending": "pending for 41 days, expected at most 30: 6.1.0-31-amd64 is installed, 6.1.0-28-amd64 is running",
+    "kernel-args-made": "isolcpus=2-7 is configured, and the entry that is booted next is without it",
+    "inotify-limits": "128 instances, expected at least 1024",
+    "fleet-kernel": "6.1.0-31-amd64, while most of the pool run 6.1.0-28-amd64",
+    "hugepages-idle-memory": "4.0 GiB (16 % of memory) is locked in hugepages that nobody uses or reserved: 4 of 1G",
+    "bridge-mtu-pinned": "not known to be pinned: br0",
+    "kernel-cfs-throttling": "4.19.0-26-amd64 is older than 5.4, and may throttle containers below their limit",
+}
 _POOLS = (("web", 2), ("db", 3), ("batch", 4), ("kvm", 6), ("control", 1))
 
 
@@ -277,11 +111,20 @@ def _numa(facts: dict[str, Any], nodes: int, chance: random.Random) -> None:
         f"hugepages={asked}" if token.startswith("hugepages=") else token for token in facts["kernel_args"]["next_boot"]
     ]
     facts["kernel_args"]["running"] = ["BOOT_IMAGE=/boot/vmlinuz-6.1.0-28-amd64", *running]
+    args = facts["kernel_args"]
     if chance.random() < 0.4:
-        facts["kernel_args"]["configured"].append("isolcpus=2-7")
+        args["configured"].append("isolcpus=2-7")
     else:
-        facts["kernel_args"]["next_boot"] = [*running]
-        facts["kernel_args"]["configured"] = ["quiet", "hugepagesz=1G", f"hugepages={asked}"]
+        args["next_boot"] = [*running]
+        args["configured"] = ["quiet", "hugepagesz=1G", f"hugepages={asked}"]
+    args["lost_at_boot"] = [token for token in running if token not in args["next_boot"]]
+    args["new_at_boot"] = [token for token in args["next_boot"] if token not in running]
+    args["not_made"] = [token for token in args["configured"] if token not in args["next_boot"]]
+    after = {"1G": 8 if args["new_at_boot"] else asked, "2M": pools[1]["total"]}
+    facts["hugepages"]["next_boot"] = [
+        {"size": pool["size"], "size_bytes": pool["size_bytes"], "now": pool["total"], "total": after[pool["size"]]}
+        for pool in pools
+    ]
     card = facts["pci"]["devices"][0]
     addresses = [f"0000:{0x3B + 0x20 * number:02x}:00.0" for number in range(nodes)]
     facts["pci"]["devices"] = [{**card, "address": each, "numa_node": i} for i, each in enumerate(addresses)]
@@ -327,53 +170,45 @@ def _processes(facts: dict[str, Any], chance: random.Random) -> None:
 
 
 def _findings(facts: Mapping[str, Any], worse: int, chance: random.Random) -> Iterable[dict[str, Any]]:
-    for name, severity, title, reason, why, remedy, playbook in _CONTROLS:
-        drawn = chance.random() * 100
-        fails = worse * {"critical": 0.7, "high": 3, "medium": 4, "low": 5, "info": 2}[severity]
-        status = "fail" if drawn < fails else "waived" if drawn > 98.5 else "unknown" if drawn > 96.5 else "pass"
-        yield _finding(name, severity, title, status, reason, (why, remedy, playbook), facts)
-    for position, name in enumerate(_MORE):
+    """One for each control of our baselines."""
+    controls = {each.id: each for baseline in load((AUTO,), "").known.values() for each in baseline.controls}
+    assert set(_FAULTS) <= set(controls)
+    for position, control in enumerate(controls.values()):
         status = "not_applicable" if (position + worse) % 7 == 0 else "pass"
-        title = f"{name.replace('-', ' ').capitalize()} is as it should be"
-        yield _finding(
-            name, SEVERITIES[1 + position % 4], title, status, "for nodes with a kubelet", ("", "", None), facts
-        )
+        if control.id in _FAULTS:
+            drawn = chance.random() * 100
+            fails = worse * {"critical": 0.7, "high": 3, "medium": 4, "low": 5, "info": 2}[control.severity]
+            status = "fail" if drawn < fails else "waived" if drawn > 98.5 else "unknown" if drawn > 96.5 else "pass"
+        yield _finding(control, status, facts)
 
 
-def _finding(
-    name: str,
-    severity: str,
-    title: str,
-    status: str,
-    reason: str,
-    texts: tuple[str, str, str | None],
-    facts: Mapping[str, Any],
-) -> dict[str, Any]:
+def _finding(control: Control, status: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     told = status in ("fail", "waived")
-    why, remedy, playbook = texts if told else (None, None, None)
-    unknown = "the fact was not gathered: EACCES (Permission denied)"
+    reasons = {
+        "pass": None,
+        "unknown": "the fact was not gathered: EACCES (Permission denied)",
+        "not_applicable": "for nodes with a kubelet",
+    }
     return {
-        "control": name,
-        "title": title,
-        "severity": severity,
+        "control": control.id,
+        "title": control.title,
+        "severity": control.severity,
         "status": status,
         "evidence": {
             "kernel": facts["host"]["kernel_release"],
             "available_bytes": facts["memory"]["kubelet"]["available_bytes"],
             "pools": [{key: pool[key] for key in ("size", "total", "free")} for pool in facts["hugepages"]["pools"]],
         },
-        "reason": None if status == "pass" else unknown if status == "unknown" else reason,
-        "why": why,
-        "remedy": remedy,
-        "playbook": playbook,
-        "references": [
-            "https://github.com/kubernetes/kubernetes/issues/99483",
-            "https://docs.kernel.org/admin-guide/mm/hugetlbpage.html",
-        ],
-        "source": "bulwark.node/kubernetes_node",
+        "reason": reasons.get(status, _FAULTS.get(control.id)),
+        "why": control.why if told else None,
+        "remedy": control.remedy if told else None,
+        "playbook": control.playbook if told else None,
+        "references": list(control.references),
+        "source": control.source,
         "waiver": {"reason": "the machine is replaced in spring", "expires": "2027-03-31"}
         if status == "waived"
         else None,
+        "pending": control.pending,
     }
 
 
@@ -397,13 +232,14 @@ def compared(report: Mapping[str, Any]) -> dict[str, Any]:
     """The report with what changed since an older one: what its first hosts fail is new, what they pass was fixed."""
     worse, fixed = [], []
     for name, row in list(report["hosts"].items())[:6]:
-        for finding in row["findings"][:4]:
+        for finding in [each for each in row["findings"] if each["control"] in _FAULTS][:4]:
             entry = {"host": name, **{key: finding[key] for key in ("control", "severity", "reason")}}
             if finding["status"] == "fail":
                 worse.append({**entry, "before": "pass", "after": "fail"})
             elif finding["status"] == "pass":
                 fixed.append({**entry, "before": "fail", "after": "pass"})
-    made = {"with": "2026-11-14T02:05:00Z", "path": "last-week/report.json", "worse": worse, "fixed": fixed[:5]}
+    made = {"path": "last-week/report.json", "generated": "2026-11-14T02:05:00Z", "worse": worse, "fixed": fixed[:5]}
+    made.update(new=list(report["hosts"])[:1], gone=["old-01.dc1.example"])
     return {**report, "compared": made}
 
 
