@@ -30,7 +30,7 @@ options:
   gather_subset:
     description:
       - The subsets to gather. Their names are V(host), V(hugepages), V(transparent_hugepages), V(kernel_args), V(kvm), V(pci), V(intercept), V(links),
-        V(bridges), V(routes), V(conntrack), V(neighbours), V(sysctls), V(time_sync), V(kubelet),
+        V(bridges), V(routes), V(conntrack), V(neighbours), V(sysctls), V(inotify), V(time_sync), V(kubelet),
         V(runtime), V(image_fs), V(rlimits), V(memory),
         V(reboot), V(oom), V(cgroups) and V(managed).
       - V(all) means all of them, and a leading V(!) leaves one out. Exclusions alone mean all the others.
@@ -975,10 +975,14 @@ ansible_facts:
               type: str
               sample: null
         conntrack:
-          description: The tracking of connections. All is V(null) where the kernel tracks none.
+          description: The tracking of connections. All but C(loaded) is V(null) where the kernel tracks none.
           returned: when asked for
           type: dict
           contains:
+            loaded:
+              description: Whether the kernel tracks connections. V(null) where that cannot be told.
+              type: bool
+              sample: true
             count:
               description: How many connections are tracked.
               type: int
@@ -1169,6 +1173,72 @@ ansible_facts:
             bridge_netfilter: true
             node_ports: {"first": 30000, "last": 32767, "ephemeral": 0, "reason": null}
             reasons: []
+        inotify:
+          description: Who watches files by inotify, beside what a user may. Too little of it shows as C(too many open files), whatever C(nofile) is.
+          returned: when asked for
+          type: dict
+          contains:
+            max_user_instances:
+              description: The most instances of a user.
+              type: int
+              sample: 128
+            max_user_watches:
+              description: The most watches of a user.
+              type: int
+              sample: 524288
+            users:
+              description:
+                - Each user that has some, the one with the most instances first. All containers of root count as one user with the machine's own
+                  daemons.
+                - A descriptor that a child inherited is counted with the child too.
+              type: list
+              elements: dict
+              contains:
+                uid:
+                  description: The user's number.
+                  type: int
+                  sample: 0
+                instances:
+                  description: How many instances the user's processes have open.
+                  type: int
+                  sample: 111
+                watches:
+                  description: How many watches these have.
+                  type: int
+                  sample: 2048
+                instances_fullness:
+                  description: The part of C(max_user_instances) that is in use, from 0 to 1.
+                  type: float
+                  sample: 0.8672
+                watches_fullness:
+                  description: The part of C(max_user_watches) that is in use, from 0 to 1.
+                  type: float
+                  sample: 0.0039
+                processes:
+                  description: The processes with the most instances, five at most.
+                  type: list
+                  elements: dict
+                  contains:
+                    name:
+                      description: The name of the process.
+                      type: str
+                      sample: kubelet
+                    pid:
+                      description: Its number.
+                      type: int
+                      sample: 901
+                    instances:
+                      description: How many it has open.
+                      type: int
+                      sample: 50
+            complete:
+              description: V(true), or V(null) where the files of some processes are hidden, so that there may be more.
+              type: bool
+              sample: true
+            reason:
+              description: Which files were not seen, and why.
+              type: str
+              sample: null
         time_sync:
           description: Whether the clock is kept in step.
           returned: when asked for
@@ -1492,12 +1562,12 @@ ansible_facts:
               type: str
               sample: null
             state_files:
-              description: The files in which the CPU and the memory manager keep what they assigned.
+              description: The files in which the kubelet's managers keep what they assigned.
               type: list
               elements: dict
               contains:
                 manager:
-                  description: V(cpu) or V(memory).
+                  description: V(cpu), V(memory) or V(pod_status).
                   type: str
                   sample: memory
                 path:
@@ -1505,7 +1575,7 @@ ansible_facts:
                   type: str
                   sample: /var/lib/kubelet/memory_manager_state
                 policy:
-                  description: The policy that wrote it.
+                  description: The policy that wrote it. V(null) where the manager has none.
                   type: str
                   sample: Static
                 reason:
@@ -1544,6 +1614,14 @@ ansible_facts:
               description: Whether its process was seen.
               type: bool
               sample: true
+            reachable:
+              description: Whether the kubelet finds it, its socket and its process. V(null) where that cannot be told without asking it.
+              type: bool
+              sample: true
+            reachable_reason:
+              description: Why it is not, or cannot be told.
+              type: str
+              sample: null
             pid:
               description: That process.
               type: int

@@ -61,10 +61,11 @@ _HOOKS = (
     # ssh is told the one host key to expect. The machine gets its own name and machine-id when it is made.
     'rm -f "$1"/etc/ssh/ssh_host_rsa_key* "$1"/etc/ssh/ssh_host_ecdsa_key* "$1"/etc/resolv.conf "$1"/etc/hostname',
 )
+_REQUIREMENTS = Path(__file__).parents[2] / "requirements.txt"
 _CONTROLLER_HOOKS = (
     'mkdir "$1/wheels" && cp "$WHEELS"/*.whl "$1/wheels"',
     'chroot "$1" python3 -m venv /opt/ansible',
-    'chroot "$1" /opt/ansible/bin/pip install --quiet --no-index --find-links /wheels ansible-core',
+    'chroot "$1" sh -c "/opt/ansible/bin/pip install --quiet --no-index /wheels/*.whl"',
     'rm -r "$1/wheels"',
 )
 
@@ -146,13 +147,15 @@ def _make(release: Release, recipe: list[str], root: Path) -> None:
 
 
 def _download_ansible(release: Release, folder: Path) -> None:
-    """Get the newest ansible-core for the release's Python with this machine's pip, which knows from where and how."""
+    """Get the newest ansible-core for the release's Python, and what the collection needs beside it, with this machine's pip,
+    which knows from where and how."""
     platforms = [f"manylinux_2_{minor}_{platform.machine()}" for minor in (17, 28, 34)]
     command(
         [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:"),
             *("--python-version", release.python, *(f"--platform={name}" for name in platforms)),
             *("--platform=manylinux2014_" + platform.machine(), "--dest", folder, "ansible-core"),
+            *("-r", _REQUIREMENTS),
         ]
     )
 

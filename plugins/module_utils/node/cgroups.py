@@ -20,6 +20,7 @@ __all__ = [
     "facts",
     "kubepods",
     "pressure",
+    "tasks_max",
     "tree",
     "version",
 ]
@@ -150,9 +151,7 @@ def _pids(host: Host, path: str | None) -> dict[str, Any]:
     Each ``fullness`` is the share that is taken; without a limit of the pods' own, the machine's is theirs.
     """
     tasks = re.match(r"(?:\S+ ){3}[0-9]+/([0-9]{1,10}) ", host.read("/proc/loadavg") or "")
-    ceilings = [host.integer(f"/proc/sys/kernel/{name}") for name in ("pid_max", "threads-max")]
-    known = [each for each in ceilings if each]
-    machine_current, machine_max = int(tasks.group(1)) if tasks else None, min(known) if len(known) == 2 else None
+    machine_current, machine_max = int(tasks.group(1)) if tasks else None, tasks_max(host)
     current, limit = _pids_of_pods(host, path)
     return {
         "current": current,
@@ -162,6 +161,12 @@ def _pids(host: Host, path: str | None) -> dict[str, Any]:
         "machine_max": machine_max,
         "machine_fullness": _share(machine_current, machine_max),
     }
+
+
+def tasks_max(host: Host) -> int | None:
+    """The most tasks that the machine can have, None where a ceiling is not known."""
+    ceilings = [host.integer(f"/proc/sys/kernel/{name}") for name in ("pid_max", "threads-max")]
+    return None if None in ceilings else min(filter(None, ceilings), default=None)
 
 
 def _pids_of_pods(host: Host, path: str | None) -> tuple[int | None, int | str | None]:

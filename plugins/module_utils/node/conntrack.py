@@ -10,6 +10,7 @@ from typing import Any
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import netns
+from ansible_collections.bulwark.node.plugins.module_utils.node.rate import HOUR, since_boot
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 
 __all__ = ["facts"]
@@ -24,7 +25,7 @@ _COUNTERS = {"insert_failed": 9, "drop": 10, "early_drop": 11}
 
 
 def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
-    """The subset ``conntrack``: {count, max, fullness, insert_failed, drop, early_drop, and two rates, reason}.
+    """The subset ``conntrack``: {loaded, count, max, fullness, insert_failed, drop, early_drop, and two rates, reason}.
 
     ``fullness`` is count / max. The counters are sums over the CPUs since boot, of our network namespace; the rates are what
     they come to per hour, ``lost_per_hour`` those of ``drop`` and ``early_drop`` together.
@@ -32,7 +33,8 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     reasons: list[str] = []
     count = maximum = None
     counters: dict[str, int] | None = None
-    if host.root and netns.foreign(host):
+    outside = bool(host.root and netns.foreign(host))
+    if outside:
         reasons.append(netns.FOREIGN)
     else:
         count, maximum = host.integer(f"{_SYSCTL}_count"), host.integer(f"{_SYSCTL}_max")
@@ -52,23 +54,15 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
                         "and nf_conntrack_netlink is not loaded, or built in and not to be told: probe: active asks it"
                     )
     return {
+        "loaded": None if outside else count is not None,
         "count": count,
         "max": maximum,
         "fullness": round(count / maximum, 4) if count is not None and maximum else None,
         **{name: None if counters is None else counters.get(name) for name in _COUNTERS},
-        "insert_failed_per_hour": _per_hour(host, counters, "insert_failed"),
-        "lost_per_hour": _per_hour(host, counters, "drop", "early_drop"),
+        "insert_failed_per_hour": since_boot(host, counters["insert_failed"] if counters else None, HOUR),
+        "lost_per_hour": since_boot(host, counters["drop"] + counters["early_drop"] if counters else None, HOUR),
         "reason": "; ".join(reasons) or None,
     }
-
-
-def _per_hour(host: Host, counters: dict[str, int] | None, *names: str) -> float | None:
-    """Since boot; None where the counters or the uptime are not known. What came within the first hour counts for a whole one."""
-    try:
-        hours = max(host.uptime() / 3600, 1.0)
-    except HostError:
-        return None
-    return None if counters is None else round(sum(counters[name] for name in names) / hours, 2)
 
 
 def _from_proc(host: Host) -> dict[str, int] | None:

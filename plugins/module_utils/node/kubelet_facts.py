@@ -18,6 +18,7 @@ from typing import Any
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import (
+    cgroups,
     kubelet,
     kubelet_config,
     kubelet_eviction,
@@ -34,8 +35,8 @@ from ansible_collections.bulwark.node.plugins.module_utils.units import format_s
 
 __all__ = ["facts"]
 
-# Manager: the field of its policy.
-_MANAGERS = {"cpu": "cpuManagerPolicy", "memory": "memoryManagerPolicy"}
+# Manager: the field of its policy. What the last one keeps has none, and must be JSON (kubernetes#135711).
+_MANAGERS = {"cpu": "cpuManagerPolicy", "memory": "memoryManagerPolicy", "pod_status": ""}
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,7 @@ def _node_fs(host: Host, config: Config) -> dict[str, Any] | None:
 def _pod_pids(host: Host, config: Config) -> dict[str, Any]:
     """{most, machine_max, ratio, reason}: what all pods together may take, each at its limit, beside what the machine has."""
     pods, each = (config.scalars.get(name) for name in ("maxPods", "podPidsLimit"))
-    ceilings = [host.integer(f"/proc/sys/kernel/{name}") for name in ("pid_max", "threads-max")]
-    machine = min(filter(None, ceilings), default=None)
-    reason, most = config.reason, None
+    machine, reason, most = cgroups.tasks_max(host), config.reason, None
     if pods and each and each.value > 0:
         most = pods.value * each.value
     elif reason is None:

@@ -18,9 +18,10 @@ from ansible_collections.bulwark.node.plugins.module_utils.node import cgroups
 from ansible_collections.bulwark.node.plugins.module_utils.node.kubelet_config import Config, Setting, reservation
 from ansible_collections.bulwark.node.plugins.module_utils.units import parse_quantity
 
-__all__ = ["KERNEL_DEFAULTS", "conflicts"]
+__all__ = ["conflicts"]
 
-KERNEL_DEFAULTS = {
+# What the kubelet sets at its start, or with protectKernelDefaults insists on.
+_KERNEL_DEFAULTS = {
     "kernel.keys.root_maxbytes": 25000000,
     "kernel.keys.root_maxkeys": 1000000,
     "kernel.panic": 10,
@@ -28,7 +29,6 @@ KERNEL_DEFAULTS = {
     "vm.overcommit_memory": 1,
     "vm.panic_on_oom": 0,
 }
-"""What the kubelet sets at its start, or with protectKernelDefaults insists on."""
 _CHOICES = {
     "cpuManagerPolicy": ("none", "static"),
     "memoryManagerPolicy": ("None", "Static"),
@@ -119,7 +119,7 @@ def _machine(host: Host, config: Config, memory_total: int) -> Iterator[_Conflic
     if _value(config, "failCgroupV1") and version in ("v1", "hybrid"):
         yield _Conflict("failCgroupV1", f"is true, and the machine runs cgroup {version}")
     if _value(config, "protectKernelDefaults"):
-        for name, wanted in KERNEL_DEFAULTS.items():
+        for name, wanted in _KERNEL_DEFAULTS.items():
             value = host.integer(f"/proc/sys/{name.replace('.', '/')}")
             if value is not None and value != wanted:
                 yield _Conflict("protectKernelDefaults", f"is true, and {name} is {value}, expected {wanted}")

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import cgroups
+from ansible_collections.bulwark.node.plugins.module_utils.node.rate import DAY, since_boot
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 
 __all__ = ["facts"]
@@ -35,7 +35,7 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     return {
         "kills": kills,
         "outside_pods": kills - pods["kills"] if whole and kills is not None else None,
-        "pods": {**pods, "kills_per_day": _per_day(host, pods["kills"])},
+        "pods": {**pods, "kills_per_day": since_boot(host, pods["kills"], DAY)},
         "cgroups": sorted(groups, key=lambda group: (-group["kills"], group["path"]))[:_LISTED],
         "reason": reason,
     }
@@ -88,15 +88,6 @@ def _below(host: Host, root: str, top: str) -> Iterator[str]:
         path = waiting.pop(0)
         yield path
         waiting.extend(f"{path}/{name}" for name in host.folders(f"{root}/{path}"))
-
-
-def _per_day(host: Host, kills: int | None) -> float | None:
-    """Since boot; what came within the first day counts for a whole one."""
-    try:
-        days = max(host.uptime() / 86400, 1.0)
-    except HostError:
-        return None
-    return None if kills is None else round(kills / days, 2)
 
 
 def _number(host: Host, path: str) -> int | None:

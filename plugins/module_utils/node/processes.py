@@ -51,6 +51,12 @@ class Process:
         return int(match.group(1)) if match else None
 
     @property
+    def effective_uid(self) -> int | None:
+        """The user whose limits count for what it opens."""
+        match = re.search(r"^Uid:\t[0-9]{1,10}\t([0-9]{1,10})\t", self._status, re.MULTILINE)
+        return int(match.group(1)) if match else None
+
+    @property
     def nested(self) -> bool:
         """Whether it lives in a PID namespace below ours, a container's: it then has a number in each (proc_pid_status(5))."""
         return re.search(r"^NSpid:\t[0-9]+\t", self._status, re.MULTILINE) is not None

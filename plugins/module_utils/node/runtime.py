@@ -82,9 +82,13 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     endpoint, runtimes = observe(host)
     current = next((runtime for runtime in runtimes if runtime.current), None)
     version, reason = _version(host, current, request)
+    socket = _where(host, current)
+    reachable, unreachable = _reachable(current, socket)
     return {
         "kind": current.kind if current else None,
         "running": bool(current and current.process),
+        "reachable": reachable,
+        "reachable_reason": unreachable,
         "pid": current.process.pid if current and current.process else None,
         "unit": current.process.unit if current and current.process else None,
         "embedded_in": current.embedded_in if current else None,
@@ -92,7 +96,7 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
         "version_reason": reason,
         "config": (current.config if current else RuntimeConfig()).facts(),
         "changed_since_start": _changed(host, current) if current else None,
-        "socket": _where(host, current),
+        "socket": socket,
         "sockets": [
             {"path": path, "exists": host.exists(path)} for path in sorted({*_SOCKETS, *filter(None, [endpoint])})
         ],
@@ -106,6 +110,20 @@ def _where(host: Host, current: Runtime | None) -> dict[str, Any]:
     if current and not path:
         path = next((each for each, kind in _SOCKETS.items() if kind == current.kind and host.exists(each)), None)
     return {"path": path, "exists": host.exists(path) if path else None}
+
+
+def _reachable(current: Runtime | None, socket: dict[str, Any]) -> tuple[bool | None, str | None]:
+    """Whether the kubelet finds somebody to talk to, as far as the node tells without asking; and why not."""
+    if current is None:
+        return False, "no container runtime was found"
+    path = socket["path"]
+    if path and not socket["exists"]:
+        return False, f"the socket {path} is not there"
+    if current.process:
+        return (True, None) if path else (None, f"{current.kind} runs, and its socket is not known")
+    if path in _SOCKETS:
+        return False, f"the socket {path} is there, and no {current.kind} runs"
+    return None, f"the socket {path} is of a runtime that is not known here"
 
 
 def _changed(host: Host, runtime: Runtime) -> list[str] | None:

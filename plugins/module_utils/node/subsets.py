@@ -32,6 +32,7 @@ SUBSETS = (
     "conntrack",
     "neighbours",
     "sysctls",
+    "inotify",
     "time_sync",
     "kubelet",
     "runtime",
@@ -76,6 +77,8 @@ def _gatherer(name: str) -> Callable[[Host, Request], Any]:
         from ansible_collections.bulwark.node.plugins.module_utils.node.neighbours import facts
     elif name == "sysctls":
         from ansible_collections.bulwark.node.plugins.module_utils.node.sysctls import facts
+    elif name == "inotify":
+        from ansible_collections.bulwark.node.plugins.module_utils.node.inotify import facts
     elif name == "time_sync":
         from ansible_collections.bulwark.node.plugins.module_utils.node.time_sync import facts
     elif name == "kubelet":

@@ -27,7 +27,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.node import (
 )
 from ansible_collections.bulwark.node.plugins.plugin_utils import assess, baseline
 from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import Control
-from ansible_collections.bulwark.node.plugins.plugin_utils.expressions import Expression
+from ansible_collections.bulwark.node.plugins.plugin_utils.expressions import Expression, names
 from ansible_collections.bulwark.node.tests.unit.baselines import conftest
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import TREES, lay, load
 
@@ -144,6 +144,13 @@ def test_each_fact_that_a_control_asks_for_is_documented(name: str, control: Con
 
 
 @pytest.mark.parametrize("name", conftest.names())
+def test_each_parameter_is_asked_for(name: str) -> None:
+    made = conftest.of(name)
+    asked = [each for control in made.controls for each in (control.when, control.expect, control.value) if each]
+    assert set(made.params) <= {param for each in asked for param in names(each.tree, "params")}
+
+
+@pytest.mark.parametrize("name", conftest.names())
 def test_each_fact_that_a_baseline_is_chosen_by_is_documented(name: str) -> None:
     detect = conftest.of(name).detect
     assert list(_missing([detect] if detect else [])) == []
@@ -160,6 +167,37 @@ def test_a_fact_that_there_is_not_is_found_wherever_it_stands() -> None:
         "facts.image_fs[?current].eviction_prcent | [0]",
     ]
     assert [len(list(_missing([Expression(text)]))) for text in wrong] == [1] * len(wrong)
+
+
+@pytest.mark.parametrize(
+    ("tree", "expected"),
+    [
+        ("no-hugepages", {"common"}),
+        ("kubeadm-containerd", {"common", "kubernetes_node"}),
+        ("k3s-dropins", {"common", "kubernetes_node"}),
+        ("gke-cos", {"common", "kubernetes_node", "gke_node"}),
+        ("kvm-host", {"common", "kvm_host"}),
+    ],
+)
+def test_a_machine_is_judged_by_the_baselines_that_are_meant_for_it(
+    tmp_path: Path, tree: str, expected: set[str]
+) -> None:
+    lay(tmp_path, load(tree))
+    facts = subsets.gather(Host(root=str(tmp_path)), subsets.select(["all"]))
+    found = assess.assess(facts, assess.subject(tree, baseline.load((baseline.AUTO,), "")), conftest.TODAY)
+    assert {each["source"] for each in found} == {f"bulwark.node/{name}" for name in expected}
+
+
+def test_on_a_node_of_gke_what_is_told_is_true(tmp_path: Path) -> None:
+    lay(tmp_path, load("gke-cos"))
+    facts = subsets.gather(Host(root=str(tmp_path)), subsets.select(["all"]))
+    assert facts["errors"] == []
+    found = assess.assess(facts, assess.subject("gke", baseline.load((baseline.AUTO,), "")), conftest.TODAY)
+    failed = {each["control"]: each["reason"] for each in found if each["status"] == "fail"}
+    assert failed["gke-cos-etc-stateless"] == "gone after the next boot: /etc/sysctl.d/90-bulwark-rlimit.conf"
+    assert failed["gke-node-recreated"] == "set on this node alone: /etc/sysctl.d/90-bulwark-rlimit.conf"
+    passed = {each["control"] for each in found if each["status"] == "pass"}
+    assert {"runtime-reachable", "cgroup-driver-match", "cgroup-controllers", "cgroup-v2", "kubelet-swap-off"} <= passed
 
 
 @pytest.mark.parametrize("tree", sorted(path.stem for path in TREES.glob("*.yml")))

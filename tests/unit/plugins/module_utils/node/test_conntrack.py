@@ -64,6 +64,7 @@ def test_the_columns_are_read_by_their_names_and_summed_over_the_cpus(
     tree: Path, text: str, counters: dict[str, int]
 ) -> None:
     assert facts(tree, {COUNT: "65536", MAX: "262144", STAT: text, UPTIME: "7200.00 1.0"}) == {
+        "loaded": True,
         "count": 65536,
         "max": 262144,
         "fullness": 0.25,
@@ -96,7 +97,7 @@ def test_an_empty_file_is_no_number(tree: Path) -> None:
 def test_a_kernel_that_tracks_nothing_says_so_and_is_asked_nothing(monkeypatch: pytest.MonkeyPatch, tree: Path) -> None:
     asked = answer(monkeypatch, {})
     found = facts(tree, {}, active=True)
-    assert found.pop("reason") == "nf_conntrack is not loaded"
+    assert (found.pop("loaded"), found.pop("reason")) == (False, "nf_conntrack is not loaded")
     assert set(found.values()) == {None}
     assert asked == []
 

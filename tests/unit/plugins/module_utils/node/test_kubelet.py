@@ -98,6 +98,7 @@ def test_the_flavour_is_who_starts_it(process: str, unit: str, flavour: str) -> 
         (("multi-user.target.wants/k0scontroller.service",), False),
         (("multi-user.target.wants/k0sworker.service",), True),
         (("multi-user.target.wants/kubelet.service.d",), False),
+        (("kubelet.service.d/kubelet.service",), False),
     ],
 )
 def test_a_kubelet_is_enabled_where_a_target_wants_its_unit(

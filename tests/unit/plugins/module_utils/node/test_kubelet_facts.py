@@ -211,3 +211,18 @@ def test_a_machine_without_numa_is_one_node(machine: Machine) -> None:
     files = {CONFIG: STATIC, MEMORY: memory({"0": GOOD}), pool: "64"}
     host = machine("kubeadm-containerd", files, without=["/sys/devices/system/node"])
     assert kubelet_facts.facts(host)["state_conflicts"] == []
+
+
+POD_STATUS = "/var/lib/kubelet/pod_status_manager_state"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"data":"{}","checksum":1}', []),
+        ('{"data":"{}","checksum":1}"', ["the file is no valid JSON: the kubelet takes it for a corrupt checkpoint"]),
+        ("", ["the file is no valid JSON: the kubelet takes it for a corrupt checkpoint"]),
+    ],
+)
+def test_what_is_kept_of_pods_must_be_whole(machine: Machine, text: str, expected: list[str]) -> None:
+    assert conflicts(machine, "maxPods: 1", {POD_STATUS: text}) == expected

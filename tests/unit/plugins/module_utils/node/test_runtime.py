@@ -384,3 +384,48 @@ def test_the_socket_that_the_runtime_is_reached_by(
 ) -> None:
     found = runtime.facts(machine(tree, files, without))["socket"]
     assert (found["path"], found["exists"]) == socket
+
+
+OWN = "kubelet\0--container-runtime-endpoint=unix:///run/isulad.sock\0"
+
+
+@pytest.mark.parametrize(
+    ("tree", "files", "without", "reachable", "reason"),
+    [
+        ("kubeadm-containerd", {}, (), True, None),
+        (
+            "kubeadm-containerd",
+            {},
+            ("/run/containerd",),
+            False,
+            "the socket /run/containerd/containerd.sock is not there",
+        ),
+        (
+            "kubeadm-containerd",
+            {},
+            ("/proc/500",),
+            False,
+            "the socket /run/containerd/containerd.sock is there, and no containerd runs",
+        ),
+        (
+            "kubeadm-containerd",
+            {},
+            ("/proc/901", "/run/containerd"),
+            None,
+            "containerd runs, and its socket is not known",
+        ),
+        (
+            "kubeadm-containerd",
+            {"/proc/901/cmdline": OWN, "/run/isulad.sock": ""},
+            ("/proc/500",),
+            None,
+            "the socket /run/isulad.sock is of a runtime that is not known here",
+        ),
+        ("no-hugepages", {}, (), False, "no container runtime was found"),
+    ],
+)
+def test_a_runtime_is_reachable_where_its_socket_and_its_process_are_there(
+    machine: Machine, tree: str, files: Files, without: tuple[str, ...], reachable: bool | None, reason: str | None
+) -> None:
+    found = runtime.facts(machine(tree, files, without))
+    assert (found["reachable"], found["reachable_reason"]) == (reachable, reason)
