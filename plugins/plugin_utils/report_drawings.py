@@ -24,8 +24,10 @@ _LADDER = ("open", "api", "vm", "vcpu", "real_mode_guest")
 # The classes of devices that people hand to guests and pods (pci.ids): storage, network, display, accelerators.
 _CLASSES = {"01": "storage", "02": "network", "03": "display", "0b": "processor", "12": "accelerator"}
 _MAX_ROWS = 24
+# No machine has as many of anything that is drawn, and one that says so must not make the page too heavy to open.
+_MAX_FACTS = 4096
 # Below it a page is a square of its own, above it a pool is one bar.
-_MAX_SQUARES = 64
+_MAX_SQUARES = 32
 _LOWEST_LIMIT = 64
 _EXPECTED: dict[type[Any], str] = {
     dict: "a dictionary",
@@ -125,11 +127,15 @@ def _rows(parent: Mapping[str, Any] | None, key: str, where: str) -> list[tuple[
 
 
 def _dicts(rows: Sequence[Any], where: str) -> list[tuple[str, Mapping[str, Any]]]:
+    if len(rows) > _MAX_FACTS:
+        raise _MalformedError(f"the fact {where} has {len(rows)} rows; expected at most {_MAX_FACTS}")
     return [(f"{where}[{i}]", _typed(row, dict, f"{where}[{i}]")) for i, row in enumerate(rows)]
 
 
 def _texts(parent: Mapping[str, Any] | None, key: str, where: str) -> list[str] | None:
     values = _get(parent, key, list, where)
+    if values is not None and len(values) > _MAX_FACTS:
+        raise _MalformedError(f"the fact {where}.{key} has {len(values)} entries; expected at most {_MAX_FACTS}")
     return None if values is None else [_typed(value, str, f"{where}.{key}[{i}]") for i, value in enumerate(values)]
 
 
@@ -395,14 +401,16 @@ def _kvm(facts: Mapping[str, Any]) -> Any:
     subset = _dict(facts, "kvm")
     proven = _texts(subset, "proven", "kvm") or []
     reasons = _reasons(subset, "kvm")
-    against = {reason["source"] for reason in reasons}
+    verdict = _text(subset, "verdict", "kvm") or "unknown"
+    # What is unproven was not tried.
+    against = {reason["source"] for reason in reasons if verdict != "unproven"}
     steps = [
         {"name": step, "state": "proven" if step in proven else "stopped" if step in against else "open"}
         for step in _LADDER
     ]
     profiles = _map(subset, "profiles", "kvm") or {}
     return {
-        "verdict": _text(subset, "verdict", "kvm") or "unknown",
+        "verdict": verdict,
         "module": _text(subset, "module", "kvm"),
         "nested": _get(subset, "nested", bool, "kvm"),
         "steps": steps,
@@ -507,14 +515,12 @@ def _boot(facts: Mapping[str, Any]) -> Any:
     subset = _dict(facts, "kernel_args")
     named = ("configured", "running", "next_boot")
     states = {name: _texts(subset, name, "kernel_args") for name in named}
+    # Of the loader itself it says why it is that one, which matters where there is none.
+    of_states = [_text(subset, f"{name}_reason", "kernel_args") for name in ("configured", "next_boot")]
+    reasons = [_text(subset, "reason", "kernel_args") if any(of_states) else None, *of_states]
     return {
         "loader": _text(subset, "boot_loader", "kernel_args"),
-        "reasons": [
-            reason
-            for key in ("configured_reason", "next_boot_reason")
-            if (reason := _text(subset, key, "kernel_args")) is not None
-        ],
-        "known": {name: states[name] is not None for name in named},
+        "reasons": list(dict.fromkeys(reason for reason in reasons if reason is not None)),
         "rows": list(_arguments(states)),
         "pools": _pools_by_boot(facts, states),
     }
@@ -582,7 +588,8 @@ def _pools_by_boot(facts: Mapping[str, Any], states: Mapping[str, list[str] | No
         texts = {text.partition(" (")[0] for text in (at_boot, later) if text is not None}
         if texts or now:
             known = now is not None and states["next_boot"] is not None
-            rows.append({**row, "differs": known and (bool(texts - {str(now)}) or later is None)})
+            # What is not asked of a boot is filled after it, by what is persisted elsewhere.
+            rows.append({**row, "differs": known and bool(texts) and (texts != {str(now)} or later is None)})
     return rows
 
 

@@ -81,6 +81,8 @@ def render(report: Mapping[str, Any]) -> str:
         "form-action 'none'; require-trusted-types-for 'script'"
     )
     page = _template().render(page=_page(report), styles=Markup(styles), script=Markup(script), policy=policy)
+    # The lines between elements would be as many nodes as there are elements. Text has no bare < and >.
+    page = re.sub(r">\n\s*<", "><", page)
     # A lone surrogate, which JSON may hold, is no text that a file can.
     return page.encode("utf-8", "backslashreplace").decode()
 
@@ -130,17 +132,20 @@ def _page(report: Mapping[str, Any]) -> dict[str, Any]:
     loud, quiet = [each for each in ordered if each.loud], [each for each in ordered if not each.loud]
     for host in hosts:
         host["cells"] = [_cell(host["by_control"].get(control.key), control) for control in loud]
-    groups = sorted({group for host in hosts for group in host["groups"]})
+    groups = {
+        group: str(number) for number, group in enumerate(sorted({each for host in hosts for each in host["groups"]}))
+    }
     for host in hosts:
-        host["group_numbers"] = " ".join(str(groups.index(group)) for group in host["groups"])
+        host["group_numbers"] = " ".join(groups[group] for group in host["groups"])
     return {
         "generated": str(report.get("generated")).replace("T", " ").replace("Z", " UTC"),
         "hosts": hosts,
         "loud": loud,
         "quiet": quiet,
-        "groups": groups,
+        "groups": list(groups),
         "severities": SEVERITIES,
         "statuses": STATUSES,
+        "letters": _LETTERS,
         "by_severity": report["summary"]["findings"]["fail_by_severity"],
         "by_status": report["summary"]["findings"]["by_status"],
         "strip": _strip(report["summary"]["findings"]["fail_by_severity"]),
@@ -334,18 +339,20 @@ def _headline(hosts: Sequence[Mapping[str, Any]]) -> str:
     urgent = [host for host in failing if host["fails"]["critical"] or host["fails"]["high"]]
     lost = sum(host["status"] in ("unreachable", "failed") for host in hosts)
     if urgent:
-        text = f"{_of(len(urgent), total)} need{'s' if len(urgent) == 1 else ''} attention"
+        text = f"{_of(urgent, total)} need{'s' if len(urgent) == 1 else ''} attention"
     elif failing:
-        text = f"Nothing urgent; {_of(len(failing), total)} can be better"
+        text = f"Nothing urgent; {_of(failing, total)} can be better"
     elif lost == total:
         return f"None of {_plural(total, 'host')} could be audited" if total else "There is no host"
     else:
-        text = f"Nothing fails on {_plural(total - lost, 'host')}"
+        unsure = sum(finding["status"] in ("unknown", "error") for host in hosts for finding in host["loud"])
+        what = f"Nothing is known to fail, {_plural(unsure, 'control')} unknown," if unsure else "Nothing fails"
+        text = f"{what} on {hosts[0]['name'] if total == 1 else _plural(total - lost, 'host')}"
     return f"{text}, {lost} could not be audited" if lost else text
 
 
-def _of(number: int, total: int) -> str:
-    return "This host" if total == 1 else f"{number} of {total} hosts"
+def _of(hosts: Sequence[Mapping[str, Any]], total: int) -> str:
+    return str(hosts[0]["name"]) if total == 1 else f"{len(hosts)} of {total} hosts"
 
 
 def _plural(number: int, what: str) -> str:

@@ -42,6 +42,10 @@ def missing() -> list[str]:
     return [package for command, package in packages.items() if shutil.which(command) is None]
 
 
+def _of(events: list[Any], name: str) -> list[Any]:
+    return [event for event in events if event["method"] == f"Network.{name}"]
+
+
 class Browser(AbstractContextManager["Browser"]):
     """A browser with a profile of its own, which goes with it."""
 
@@ -66,10 +70,12 @@ class Browser(AbstractContextManager["Browser"]):
         self.driver.quit()
         self._profile.cleanup()
 
-    def open(self, page: Path, fragment: str = "", width: int = WIDE, dark: bool = False) -> None:
-        """Load a file anew, in a window of this width, for somebody who likes it dark or light."""
+    def open(
+        self, page: Path, fragment: str = "", *, width: int = WIDE, height: int = _HEIGHT, dark: bool = False
+    ) -> None:
+        """Load a file anew, in a window of this size, for somebody who likes it dark or light."""
         self.media(dark)
-        size = {"width": width, "height": _HEIGHT, "deviceScaleFactor": 1, "mobile": width == PHONE}
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width == PHONE}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         # Going from one fragment of a page to another loads nothing.
         self.driver.get("about:blank")
@@ -81,6 +87,8 @@ class Browser(AbstractContextManager["Browser"]):
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         still = {"name": "prefers-reduced-motion", "value": "reduce"}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": [scheme, still]})
+        # It is there with the next frame.
+        self.driver.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
 
     def js(self, script: str, *arguments: Any) -> Any:
         """What a script returns that runs in the page."""
@@ -90,10 +98,15 @@ class Browser(AbstractContextManager["Browser"]):
         """What the console said since the last call, and the addresses that the page asked for."""
         console = [str(entry["message"]) for entry in self.driver.get_log("browser")]
         events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
-        asked = [
-            event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"
-        ]
-        return console, asked
+        sent = {
+            event["params"]["requestId"]: event["params"]["request"]["url"]
+            for event in _of(events, "requestWillBeSent")
+        }
+        # What the page's policy refuses is announced, and does not leave.
+        for event in _of(events, "loadingFailed"):
+            if event["params"].get("blockedReason") == "csp":
+                sent.pop(event["params"]["requestId"], None)
+        return console, list(sent.values())
 
     def screenshot(self, path: Path, whole: bool = False) -> None:
         """A picture of the window, or of the whole page."""

@@ -243,7 +243,8 @@ def _facts(index: int, chance: random.Random) -> dict[str, Any]:
         _mismatch(facts)
     else:
         facts["bridges"][0]["ports"] = [_port(f"vnet{i}", 9000) for i in range(3)]
-        facts["bridges"][0].update(mismatched=[], effective_mtu=9000)
+        reason = "its MTU is that of its ports: whether it follows them, the kernel does not tell"
+        facts["bridges"][0].update(mismatched=[], effective_mtu=9000, pinned=None, pinned_reason=reason)
     if index % 4 == 1:
         detail = "EBUSY (Device or resource busy): another hypervisor holds the CPU's virtualization"
         facts["kvm"].update(verdict="unavailable", proven=["open", "api"], reasons=[{"source": "vm", "detail": detail}])

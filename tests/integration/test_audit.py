@@ -283,7 +283,7 @@ def test_groups_are_judged_by_baselines_parameters_and_waivers_of_their_own(flee
     """What fails is shown, keeps its files and its statistics, and is compared with the report before."""
     (fleet.folder / "own.yml").write_text(OWN)
     waiver = {"control": "own-uptime", "reason": "until spring", "expires": "9999-12-31"}
-    variables = {
+    variables: dict[str, dict[str, Any]] = {
         "bad": {},
         "tuned": {"audit_params": {"most_uptime_s": 1 << 40}},
         "waived": {"audit_waivers": [waiver]},

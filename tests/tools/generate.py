@@ -306,7 +306,7 @@ def _baseline(path: Path) -> str:
     includes = text.get("includes") or []
     made = f"## {path.stem}\n\n{text['title']}.{' It includes ' + ', '.join(f'`{name}`' for name in includes) + '.' if includes else ''}\n\n"
     if text.get("detect"):
-        made += f"`auto` takes it where `{text['detect'].strip()}`.\n\n"
+        made += f"`auto` takes it where {_code(text['detect'])}.\n\n"
     if text.get("params"):
         rows = [
             f"| `{name}` | `{_flat(about['default'])}` | {_flat(about['description'])} |"
@@ -317,16 +317,22 @@ def _baseline(path: Path) -> str:
 
 
 def _control(row: Mapping[str, Any]) -> str:
-    rule = row.get("expect") or row.get("value")
-    asked = f"`{_flat(rule)}`" + ("" if "expect" in row else ", alike on all hosts of a pool")
+    rule = row["expect"] if "expect" in row else row["value"]
+    asked = _code(rule) + ("" if "expect" in row else ", alike on all hosts of a pool")
     grade = row["severity"] + (", pending" if row.get("pending") else "")
     lines = [f"### {row['id']}", "", f"**{grade}**: {_flat(row['title'])}. {_flat(row['why'])}", ""]
     lines += [f"- expects {asked}"]
     if row.get("when"):
-        lines += [f"- where `{_flat(row['when'])}`"]
+        lines += [f"- where {_code(row['when'])}"]
     lines += [f"- what to do: {_flat(row['remedy'])}"]
     lines += ["- " + ", ".join(f"<{url}>" for url in row["references"]), ""]
     return "\n".join(lines)
+
+
+def _code(expression: str) -> str:
+    """JMESPath's literals stand in backticks of their own."""
+    flat = _flat(expression)
+    return f"`` {flat} ``" if "`" in flat else f"`{flat}`"
 
 
 def _flat(text: Any) -> str:

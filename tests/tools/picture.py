@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The bulwark.node authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes docs/report.png, the picture in the README: report.html of a fleet that nobody has, in Chromium of the distribution."""
+"""Makes docs/report.png, the picture in the README: report.html of a fleet that nobody has, in Chromium and fonts-inter of the distribution."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from ansible_collections.bulwark.node.tests.browser.chromium import WIDE, Browse
 from ansible_collections.bulwark.node.tests.fakes.fleet import fleet
 
 PICTURE = Path(__file__).resolve().parents[2] / "docs" / "report.png"
-_HOSTS = 14
+_HOSTS = 12
+_HEIGHT = 1160
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Browser() as browser:
         page = Path(folder, "report.html")
         page.write_text(render(fleet(_HOSTS)), encoding="utf-8")
-        browser.open(page, width=WIDE)
+        browser.open(page, width=WIDE, height=_HEIGHT)
         browser.screenshot(PICTURE)
 
 

@@ -19,8 +19,8 @@
   const read = () => {
     const names = all("#control option").map((option) => option.text);
     const numbers = new Map(all("#control option").map((option) => [option.text, option.value]));
-    const rows = all("#map tbody tr");
-    const byAnchor = new Map(rows.filter((row) => row.cells[0].firstChild).map((row) => [one("a", row).hash, row]));
+    const rows = all(".map tbody tr");
+    const byAnchor = new Map(rows.map((row) => [one("a", row).hash, row]));
     const severities = new Map(all("#controls .control").map((each) => [each.dataset.c, each.dataset.s]));
     const hosts = all("#hosts > .host").map((node) => ({
       node,
@@ -35,7 +35,7 @@
         control: numbers.get(name), severity: severities.get(numbers.get(name)), status: list.dataset.quiet, name,
       }))),
     }));
-    return { hosts, names, columns: all("#map thead th").map((head) => one("a", head).hash.slice(9)), controls: all("#controls .control") };
+    return { hosts, names, columns: all(".map thead th").map((head) => one("a", head).hash.slice(9)), controls: all("#controls .control") };
   };
 
   // Rules for columns: thousands of cells are hidden by one rule each, which the policy lets a script set.
@@ -57,6 +57,8 @@
       (wanted.control === "" || finding.control === wanted.control) &&
       (wanted.severity.length === 0 || wanted.severity.includes(finding.severity)) &&
       (wanted.status.length === 0 || wanted.status.includes(finding.status));
+    // Who asks for a severity asks for what is wrong.
+    const quiet = wanted.status.length > 0 || wanted.severity.length === 0;
     const says = (finding) => {
       if (wanted.q === "") return true;
       if (finding.name !== undefined) return finding.name.includes(wanted.q);
@@ -76,7 +78,7 @@
         if (match) seen.add(finding.control);
       }
       const loud = matching;
-      for (const finding of host.quiet) {
+      for (const finding of quiet ? host.quiet : []) {
         if (grouped && fits(finding) && (named || says(finding))) { matching += 1; seen.add(finding.control); }
       }
       const visible = grouped && (matching > 0 || (named && !narrow));

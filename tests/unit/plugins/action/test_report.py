@@ -230,7 +230,7 @@ def test_each_host_is_judged_by_what_it_is_given(tmp_path: Path, screen: Screen)
     thp = {"enabled": "always", "defrag": "always"}
     bad = {"ansible_facts": {"bulwark": {"schema": 1, "transparent_hugepages": thp}}}
     waiver = {"control": "thp-direct-compaction", "reason": "until the new kernel", "expires": "9999-12-31"}
-    args = {
+    args: dict[str, Any] = {
         "results": {"a": bad, "b": bad, "c": bad},
         "dir": str(tmp_path),
         "hosts": {"a": {"groups": ["web"]}, "b": {"waivers": [waiver]}, "c": {"baselines": [str(OTHER)]}},

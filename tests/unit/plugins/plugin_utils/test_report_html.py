@@ -156,16 +156,20 @@ def test_a_limit_of_no_number_but_unlimited_is_odd() -> None:
 
 
 @pytest.mark.parametrize(
-    ("proven", "against", "states"),
+    ("verdict", "proven", "against", "states"),
     [
-        (["open", "api", "vm", "vcpu", "real_mode_guest"], "nested", ["proven"] * 5),
-        (["open", "api"], "vm", ["proven", "proven", "stopped", "open", "open"]),
-        ([], "open", ["stopped", "open", "open", "open", "open"]),
-        (None, "x", ["open"] * 5),
+        ("ready", ["open", "api", "vm", "vcpu", "real_mode_guest"], "nested", ["proven"] * 5),
+        ("unavailable", ["open", "api"], "vm", ["proven", "proven", "stopped", "open", "open"]),
+        ("unproven", ["open", "api"], "vm", ["proven", "proven", "open", "open", "open"]),
+        ("unavailable", [], "open", ["stopped", "open", "open", "open", "open"]),
+        (None, None, "x", ["open"] * 5),
     ],
 )
-def test_the_ladder_of_kvm_ends_where_something_stopped_it(proven: Any, against: str, states: list[str]) -> None:
+def test_the_ladder_of_kvm_ends_where_something_stopped_it(
+    verdict: str | None, proven: Any, against: str, states: list[str]
+) -> None:
     facts = replaced(("kvm", "proven"), proven)
+    facts["kvm"]["verdict"] = verdict
     facts["kvm"]["reasons"] = [{"source": against, "detail": "why"}]
     assert [step["state"] for step in drawn(facts, "kvm").data["steps"]] == states
 
@@ -201,6 +205,17 @@ def test_an_argument_is_marked_where_the_next_boot_differs(
         facts["kernel_args"][name] = ["BOOT_IMAGE=/x"] * (name == "running") + ["nosmt"] * there
     rows = {row["text"]: row["differs"] for row in drawn(facts, "boot").data["rows"]}
     assert rows == {"BOOT_IMAGE=/x": None, "nosmt": differs}
+
+
+def test_states_that_are_not_known_say_why_once() -> None:
+    facts = replaced(("kernel_args", "configured"), None)
+    facts["kernel_args"].update(
+        reason="no loader", configured_reason="not read", next_boot=None, next_boot_reason="not read"
+    )
+    made = drawn(facts, "boot").data
+    assert made["reasons"] == ["no loader", "not read"]
+    assert {row["configured"] for row in made["rows"]} == {row["next_boot"] for row in made["rows"]} == {None}
+    assert {row["differs"] for row in made["rows"]} == {None}
 
 
 def test_an_argument_that_is_given_twice_has_two_rows() -> None:
@@ -275,6 +290,18 @@ def test_whatever_one_fact_is_the_page_is_made_and_the_other_hosts_are_whole() -
     )
 
 
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        (("pci", "devices"), "the fact pci.devices has 5000 rows; expected at most 4096"),
+        (("kernel_args", "running"), "the fact kernel_args.running has 5000 entries; expected at most 4096"),
+    ],
+)
+def test_more_than_any_machine_has_is_not_drawn(path: tuple[str, str], reason: str) -> None:
+    facts = replaced(path, [FACTS[path[0]][path[1]][0]] * 5000)
+    assert [drawing.reason for drawing in draw(facts) if drawing.odd] == [reason]
+
+
 def test_a_drawing_of_odd_facts_is_left_out_with_the_reason() -> None:
     page = render(audit(replaced(("hugepages", "pools", 0, "total"), "many")))
     assert (
@@ -300,9 +327,10 @@ def test_hosts_that_could_not_be_audited_are_there_with_the_reason() -> None:
 @pytest.mark.parametrize(
     ("severity", "status", "headline"),
     [
-        ("critical", "fail", "This host needs attention"),
-        ("low", "fail", "Nothing urgent; This host can be better"),
-        ("high", "pass", "Nothing fails on 1 host"),
+        ("critical", "fail", "a needs attention"),
+        ("low", "fail", "Nothing urgent; a can be better"),
+        ("high", "pass", "Nothing fails on a"),
+        ("high", "unknown", "Nothing is known to fail, 1 control unknown, on a"),
     ],
 )
 def test_the_headline_says_what_matters(severity: str, status: str, headline: str) -> None:
@@ -338,7 +366,7 @@ def test_what_a_finding_needs_is_there_and_what_passes_says_nothing() -> None:
 def test_only_https_becomes_a_link(reference: Any, link: bool) -> None:
     page = Page(render(audit(references=[reference])))
     links = [attrs for tag, attrs in page.elements if tag == "a" and not (attrs["href"] or "").startswith("#")]
-    assert [attrs["rel"] for attrs in links] == ["noreferrer"] * (2 if link else 0)
+    assert [attrs["rel"] for attrs in links] == ["noreferrer"] * link
 
 
 def everywhere(value: Any, made: Callable[[str], str]) -> Any:

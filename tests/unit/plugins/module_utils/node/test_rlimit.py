@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,7 +27,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.errors import (
     UnmetError,
 )
 from ansible_collections.bulwark.node.plugins.module_utils.host import Completed
-from ansible_collections.bulwark.node.plugins.module_utils.node import rlimit_options, rlimit_systemd
+from ansible_collections.bulwark.node.plugins.module_utils.node import rlimit_options
 from ansible_collections.bulwark.node.plugins.module_utils.node.rlimit import Rlimit
 from ansible_collections.bulwark.node.plugins.module_utils.node.rlimit_processes import Prlimit
 from ansible_collections.bulwark.node.plugins.module_utils.node.rlimits import LIMITS, Limit, configured, limits_of
@@ -725,7 +726,7 @@ def test_nothing_is_reloaded_or_restarted_without_consent_and_a_second_run_still
 def test_a_unit_s_process_is_looked_at_when_it_is_the_unit_s_program(
     machine: Make, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rlimit_systemd.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     host = machine({"/proc/1/cmdline": "/sbin/init\0", "/proc/700/cmdline": "/sbin/init\0"})
     host.slow = {"containerd.service": [name, name]}
     run(host, limits=nofile(65536), systemd_units=["containerd.service"], daemon_reload=True, restart=True)
@@ -736,8 +737,8 @@ def test_a_unit_that_is_never_its_program_is_waited_for_no_longer_than_bearable(
     machine: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(1000))
-    monkeypatch.setattr(rlimit_systemd.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(rlimit_systemd.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     host = machine()
     host.slow = {"containerd.service": ["systemd-executo"] * 100}
     with pytest.raises(UnmetError, match=r"containerd.service: it was restarted, and its main process has {'nofile'"):
