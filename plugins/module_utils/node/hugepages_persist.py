@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +29,7 @@ __all__ = ["agreeing", "at_boot", "key_of", "next_boot", "observe", "parse_key",
 _TMPFILES_PATH = "/etc/tmpfiles.d/10-bulwark-hugepages.conf"
 _SYSCTL_PATH = "/etc/sysctl.d/90-bulwark-hugepages.conf"
 _UNITS = "/etc/systemd/system"
+_RC_LOCAL = ("/etc/rc.local", "/etc/rc.d/rc.local")
 _OURS = rf"{ATTRIBUTE.pattern}|vm\.nr(?:_overcommit)?_hugepages"
 # Page size in bytes, and node or None for the machine.
 _Name = tuple[int, "int | None"]
@@ -138,9 +139,9 @@ def next_boot(host: Host, kernel: Pools) -> dict[str, Any]:
     be told, with the reason.
     """
     try:
-        units = [name for name in host.names(_UNITS) if re.fullmatch(r".*huge.*\.service", name)]
         owners, reason = _last_words(host, kernel)
-        reason = f"{_UNITS}/{units[0]} may set them" if units else reason
+        script = next(_scripts(host), None)
+        reason = f"{script} may set them" if script else reason
     except BulwarkError as error:
         return {"next_boot": None, "next_boot_reason": str(error)}
     if reason:
@@ -151,6 +152,16 @@ def next_boot(host: Host, kernel: Pools) -> dict[str, Any]:
         for pool, new in zip(kernel.pools, after.pools)
     ]
     return {"next_boot": rows, "next_boot_reason": None}
+
+
+def _scripts(host: Host) -> Iterator[str]:
+    """What of a machine's own may set pools at boot, and is not read: units by their names, and rc.local."""
+    names = host.names(_UNITS)
+    for folder in (_UNITS, *(f"{_UNITS}/{name}" for name in names if name.endswith(".wants"))):
+        yield from (f"{folder}/{name}" for name in host.names(folder) if re.fullmatch(r".*huge.*\.service", name))
+    for path in _RC_LOCAL:
+        if "hugepages" in ((host.read(path) if host.is_file(path) else None) or ""):
+            yield path
 
 
 def _last_words(host: Host, kernel: Pools) -> tuple[list[Owner], str | None]:

@@ -282,6 +282,12 @@ def test_what_the_next_boot_makes_of_the_pools(machine: Machine, files: dict[str
             {"/etc/systemd/system/hugepages-setup.service": "[Service]"},
             "/etc/systemd/system/hugepages-setup.service may set them",
         ),
+        # A package's unit, which was enabled.
+        (
+            {"/etc/systemd/system/sysinit.target.wants/hugetlb-gigantic-pages.service": ""},
+            "/etc/systemd/system/sysinit.target.wants/hugetlb-gigantic-pages.service may set them",
+        ),
+        ({"/etc/rc.d/rc.local": f"echo 8 > {SYSFS}"}, "/etc/rc.d/rc.local may set them"),
         (
             {
                 "/etc/tmpfiles.d/10-bulwark-hugepages.conf": f"# Written by the bulwark.node collection\nw! {SYSFS} - - - - 512",
