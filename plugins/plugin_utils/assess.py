@@ -18,7 +18,7 @@ from datetime import date
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import BaselineError, Baselines, Control
-from ansible_collections.bulwark.node.plugins.plugin_utils.expressions import Answer
+from ansible_collections.bulwark.node.plugins.plugin_utils.expressions import Answer, Expression
 from ansible_collections.bulwark.node.plugins.plugin_utils.findings import Finding, Status, Waiver
 
 __all__ = ["Subject", "assess", "assess_fleet", "subject"]
@@ -119,7 +119,11 @@ def _waivers(baselines: Baselines, given: Sequence[Any], names: set[str]) -> Ite
 def assess(facts: Mapping[str, Any], who: Subject, today: date) -> list[Finding]:
     """All findings on one host's facts but those of fleet controls, in the order of the baselines. Raises nothing on plain facts."""
     controls = who.baselines.controls(facts, who.params, who.host)
-    return [_finding(control, facts, who, today) for control in controls if control.expect is not None]
+    return [
+        _made(control, _applies(control, facts, who) or _judged(control, control.expect, facts, who), who, today)
+        for control in controls
+        if control.expect is not None
+    ]
 
 
 def assess_fleet(hosts: Mapping[str, tuple[Mapping[str, Any], Subject]], today: date) -> dict[str, list[Finding]]:
@@ -134,7 +138,7 @@ def assess_fleet(hosts: Mapping[str, tuple[Mapping[str, Any], Subject]], today: 
             facts, who = hosts[name]
             for control in who.baselines.controls(facts, who.params, who.host):
                 if control.value is not None:
-                    verdict = _applies(control, facts, who) or _value(control, facts, who)
+                    verdict = _applies(control, facts, who) or _value(control.value, facts, who)
                     asked.setdefault(control.id, {})[name] = (control, verdict)
         for verdicts in asked.values():
             counts = Counter(verdict for _control, verdict in verdicts.values() if isinstance(verdict, _Value))
@@ -161,10 +165,6 @@ class _Value:
     text: str
 
 
-def _finding(control: Control, facts: Mapping[str, Any], who: Subject, today: date) -> Finding:
-    return _made(control, _applies(control, facts, who) or _judged(control, facts, who), who, today)
-
-
 def _applies(control: Control, facts: Mapping[str, Any], who: Subject) -> _Verdict | None:
     """None where the control is for such a host."""
     if control.when is None:
@@ -177,10 +177,9 @@ def _applies(control: Control, facts: Mapping[str, Any], who: Subject) -> _Verdi
     return _undecided("when", answer, facts)
 
 
-def _judged(control: Control, facts: Mapping[str, Any], who: Subject) -> _Verdict:
-    assert control.expect is not None and control.evidence is not None  # noqa: PT018
-    answer = control.expect.ask(facts, who.params, who.host)
-    shown = control.evidence.show(facts, who.params, who.host)
+def _judged(control: Control, expect: Expression, facts: Mapping[str, Any], who: Subject) -> _Verdict:
+    answer = expect.ask(facts, who.params, who.host)
+    shown = control.evidence.show(facts, who.params, who.host) if control.evidence else None
     evidence = shown if isinstance(shown, dict) else {}
     if answer.value is True:
         return _Verdict("pass", None, evidence)
@@ -190,12 +189,11 @@ def _judged(control: Control, facts: Mapping[str, Any], who: Subject) -> _Verdic
     return _Verdict(verdict.status, verdict.reason, evidence)
 
 
-def _value(control: Control, facts: Mapping[str, Any], who: Subject) -> _Value | _Verdict:
-    assert control.value is not None
-    answer = control.value.ask(facts, who.params, who.host)
+def _value(expression: Expression, facts: Mapping[str, Any], who: Subject) -> _Value | _Verdict:
+    answer = expression.ask(facts, who.params, who.host)
     if answer.value is None:
         return _undecided("value", answer, facts)
-    return _Value(answer.value, control.value.text.rpartition(".")[2], json.dumps(answer.value, sort_keys=True))
+    return _Value(answer.value, expression.text.rpartition(".")[2], json.dumps(answer.value, sort_keys=True))
 
 
 def _beside(own: _Value, counts: Counter[_Value], pool: str) -> _Verdict:

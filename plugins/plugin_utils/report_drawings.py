@@ -203,7 +203,7 @@ def _hugepages(facts: Mapping[str, Any]) -> Any:
 
 def _pool(pool: Mapping[str, Any], at: str) -> dict[str, Any]:
     total, reserved = _int(pool, "total", at), _int(pool, "reserved", at)
-    nodes = [(where, node) for where, node in _rows(pool, "nodes", at)]
+    nodes = list(_rows(pool, "nodes", at))
     per_node = max((_int(node, "total", where) or 0 for where, node in nodes), default=0)
     scale = max(total or 0, per_node)
     # What is reserved the kernel tells of all nodes together.

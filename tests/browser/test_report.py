@@ -182,8 +182,8 @@ def test_image_file_systems_and_devices_are_drawn(opened: Open) -> None:
     for anchor, facts in audited():
         (percent,) = [row["text"] for row in rows(browser, anchor, ".image_fs [data-fact=gc_percent]")]
         assert int(percent) == facts["image_fs"][0]["gc_percent"]
-        (bar,) = rows(browser, anchor, ".image_fs .gc :is(.used, .over)")
-        assert (float(bar["width"]), bar["class"]) == (int(percent), "over" if int(percent) >= 85 else "used")
+        (gauge,) = rows(browser, anchor, ".image_fs .gc :is(.used, .over)")
+        assert (float(gauge["width"]), gauge["class"]) == (int(percent), "over" if int(percent) >= 85 else "used")
         marks = {row["class"]: row["value"] for row in rows(browser, anchor, ".image_fs .gc rect") if "x" in row}
         assert marks == {"low": "80", "high": "85"}
         devices = [row["device"] for row in rows(browser, anchor, "[data-device]")]

@@ -28,10 +28,10 @@ def process(pid: int, name: str, uid: int, *watches: int, other: str = "socket:[
     return {"files": files, "links": {**links, f"/proc/{pid}/fd/99": other}}
 
 
-def facts(tree: Path, *made: dict[str, Any], limits: dict[str, str] = LIMITS) -> dict[str, Any]:
+def facts(tree: Path, *made: dict[str, Any], limits: dict[str, str] | None = None) -> dict[str, Any]:
     files = {path: text for each in made for path, text in each["files"].items()}
     links = {path: target for each in made for path, target in each["links"].items()}
-    lay(tree, {"files": {**limits, **files}, "links": links, "folders": ["/proc"]})
+    lay(tree, {"files": {**(LIMITS if limits is None else limits), **files}, "links": links, "folders": ["/proc"]})
     return inotify.facts(Host(root=str(tree)))
 
 
