@@ -188,7 +188,7 @@ def _write(folder: str, made: Mapping[str, Any]) -> None:
             raise _ReportError(
                 f"dir: cannot write {path}: {exc.strerror}; expected a folder that the user who runs ansible may write to, or may make"
             ) from exc
-    display.display(f"Report: {escape(path)}")
+    display.display(f"Report: {escape(os.path.join(folder, 'report.html'))}")
 
 
 def _older(path: str | None) -> Any:

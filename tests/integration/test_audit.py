@@ -128,7 +128,7 @@ def test_this_machine_is_reported_and_nothing_is_changed(fleet: Fleet) -> None:
     assert made["summary"]["hosts"] == 1
     assert sum(made["summary"]["findings"]["by_status"].values()) == len(controls)
     assert all(control in run.stdout for control, status in controls.items() if status != "not_applicable")
-    assert f"Report: {run.path}" in run.stdout
+    assert f"Report: {run.path.parent}/report.html" in run.stdout
     assert sorted(os.listdir(run.path.parent)) == FILES
     for name in FILES:
         assert stat.S_IMODE((run.path.parent / name).stat().st_mode) == 0o640

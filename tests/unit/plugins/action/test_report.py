@@ -73,7 +73,7 @@ def test_a_report_is_written_and_summed_up(tmp_path: Path, screen: Screen) -> No
     assert set(written) == {"schema", "generated", "hosts", "summary", "compared"}
     assert "<testsuites" in (tmp_path / "out" / "junit.xml").read_text()
     assert screen.lines[0][0].startswith("HOST")
-    assert screen.lines[-1] == (f"Report: {tmp_path}/out/report.json", None)
+    assert screen.lines[-1] == (f"Report: {tmp_path}/out/report.html", None)
 
 
 def test_unreachable_and_failed_hosts_fail_the_task_after_the_report_is_written(tmp_path: Path, screen: Screen) -> None:
@@ -326,7 +326,7 @@ def test_hosts_that_are_being_changed_are_written_down_and_not_shown(tmp_path: P
         "c": "not_begun",
         "d": "unchanged",
     }
-    assert [line[0] for line in screen.lines] == [f"Report: {tmp_path}/report.json"]
+    assert [line[0] for line in screen.lines] == [f"Report: {tmp_path}/report.html"]
 
 
 @pytest.mark.parametrize(
