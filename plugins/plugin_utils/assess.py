@@ -9,6 +9,7 @@ control and costs no other.
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections import Counter
@@ -17,13 +18,14 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import BaselineError, Baselines, Control
+from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import BaselineError, Baselines, Control, Param
 from ansible_collections.bulwark.node.plugins.plugin_utils.expressions import Answer, Expression
 from ansible_collections.bulwark.node.plugins.plugin_utils.findings import Finding, Status, Waiver
 
 __all__ = ["Subject", "assess", "assess_fleet", "subject"]
 
 _PLACE = re.compile(r"\{([^{}]*)\}")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _WAIVER = {"control", "reason", "expires", "hosts"}
 _UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 # Of a list in a sentence; all of it is in the evidence.
@@ -44,7 +46,7 @@ class Subject:
     @property
     def host(self) -> dict[str, Any]:
         """What expressions see as ``host``."""
-        return {"name": self.name, "groups": list(self.groups)}
+        return {"name": self.name, "groups": list(self.groups), "baselines": list(self.baselines.named)}
 
 
 def subject(
@@ -79,15 +81,27 @@ def subject(
 
 
 def _params(baselines: Baselines, given: Mapping[str, Any]) -> dict[str, Any]:
-    defaults = baselines.params
+    params = baselines.params
     for name, value in given.items():
-        if name not in defaults:
-            known = ", ".join(sorted(defaults)) or "none, for no baseline has any"
-            raise BaselineError(f"params: has {name!r}; expected some of {known}")
-        wanted = (int, float) if isinstance(defaults[name], (int, float)) else type(defaults[name])
-        if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(defaults[name], bool):
-            raise BaselineError(f"params: {name}: is {value!r}; expected a value like its default, {defaults[name]!r}")
-    return {**defaults, **given}
+        if name not in params:
+            near = difflib.get_close_matches(str(name), params, 1)
+            raise BaselineError(
+                f"params: has {name!r}, which no baseline has{'; did you mean ' + near[0] if near else ''}"
+            )
+        _check_param(name, value, params[name])
+    return {**{name: param.default for name, param in params.items()}, **given}
+
+
+def _check_param(name: str, value: Any, param: Param) -> None:
+    wanted = (int, float) if isinstance(param.default, (int, float)) else type(param.default)
+    if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(param.default, bool):
+        raise BaselineError(f"params: {name}: is {value!r}; expected a value like its default, {param.default!r}")
+    least, most = param.min, param.max
+    if (least is not None and value < least) or (most is not None and value > most):
+        bounds = " and ".join(
+            f"at {word} {bound}" for word, bound in (("least", least), ("most", most)) if bound is not None
+        )
+        raise BaselineError(f"params: {name}: is {value!r}; expected a number of {bounds}")
 
 
 def _waivers(baselines: Baselines, given: Sequence[Any], names: set[str]) -> Iterator[tuple[str, Waiver]]:
@@ -96,24 +110,31 @@ def _waivers(baselines: Baselines, given: Sequence[Any], names: set[str]) -> Ite
         where = f"waivers[{index}]"
         if not isinstance(row, Mapping) or set(row) - _WAIVER or not {"control", "reason", "expires"} <= set(row):
             raise BaselineError(f"{where}: is {row!r}; expected control, reason and expires, and hosts if not for all")
-        if row["control"] not in baselines.ids:
-            raise BaselineError(f"{where}: control: is {row['control']!r}; no baseline has a control of that id")
+        if row["control"] not in list(baselines.ids):
+            near = difflib.get_close_matches(str(row["control"]), baselines.ids, 1)
+            more = f"; did you mean {near[0]}" if near else ""
+            raise BaselineError(f"{where}: control: is {row['control']!r}; no baseline has a control of that id{more}")
         reason, hosts = row["reason"], row.get("hosts")
         if not isinstance(reason, str) or not reason.strip():
             raise BaselineError(f"{where}: reason: is {reason!r}; expected why this is borne")
         if hosts is not None and not isinstance(hosts, list):
             raise BaselineError(f"{where}: hosts: is {hosts!r}; expected a list of names of hosts and groups")
-        try:
-            # YAML makes a date of 2026-12-31 where it is not quoted.
-            expires = date.fromisoformat(
-                str(row["expires"])[:10] if isinstance(row["expires"], date) else row["expires"]
-            )
-        except (ValueError, TypeError) as exc:
+        if not _is_day(row["expires"]):
             raise BaselineError(
                 f"{where}: expires: is {row['expires']!r}; expected the last day on which it holds, as 2026-12-31"
-            ) from exc
+            )
         if hosts is None or names & set(map(str, hosts)):
-            yield row["control"], {"reason": reason.strip(), "expires": expires.isoformat()}
+            yield row["control"], {"reason": reason.strip(), "expires": row["expires"]}
+
+
+def _is_day(text: Any) -> bool:
+    if not isinstance(text, str) or not _DAY.fullmatch(text):
+        return False
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def assess(facts: Mapping[str, Any], who: Subject, today: date) -> list[Finding]:
@@ -202,10 +223,10 @@ def _beside(own: _Value, counts: Counter[_Value], pool: str) -> _Verdict:
     if hosts < 2:
         return _Verdict("not_applicable", "no other host of its pool is known to compare it with", {"pool": pool})
     most = max(counts.values())
-    first, *others = [value for value, count in counts.items() if count == most]
-    agreed = None if others else first.value
+    first = counts.most_common(1)[0][0]
+    agreed = first.value if 2 * most > hosts else None
     evidence = {"value": own.value, "common": agreed, "alike": counts[own], "hosts": hosts, "pool": pool}
-    if others:
+    if 2 * most <= hosts:
         reason = f"no value is common to most of the {hosts} hosts of its pool; here it is {_said(own.value, own.name)}"
         return _Verdict("fail", reason, evidence)
     if own == first:

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from ansible.module_utils.basic import missing_required_lib
 
+from ansible_collections.bulwark.node.plugins.module_utils.node.subsets import SUBSETS
 from ansible_collections.bulwark.node.plugins.plugin_utils.expressions import (
     HAS_JMESPATH,
     ROOTS,
@@ -23,6 +24,7 @@ from ansible_collections.bulwark.node.plugins.plugin_utils.expressions import (
     names,
 )
 from ansible_collections.bulwark.node.plugins.plugin_utils.findings import SEVERITIES, Severity
+from ansible_collections.bulwark.node.plugins.plugin_utils.plain import PlainError, plain
 
 __all__ = ["AUTO", "OURS", "Baseline", "BaselineError", "Baselines", "Control", "load"]
 
@@ -40,6 +42,7 @@ _EXPRESSIONS = ("when", "expect", "evidence", "value")
 _CONTROL = {"title", "why", "severity", "expect", "evidence", "remedy", "references"}
 _FLEET = {"title", "why", "severity", "value", "remedy", "references"}
 _OPTIONAL = {"id", "when", "applies_to", "reason", "playbook", "pending"}
+_FACTS = ("schema", "gathered_at", "errors", *SUBSETS)
 _KEYS = {"title", "includes", "detect", "params", "controls", "fleet"}
 
 
@@ -73,29 +76,38 @@ class Control:
 
 
 @dataclass(frozen=True)
+class Param:
+    """What users tune: its default, and the bounds of a number, None where there is none."""
+
+    default: Any
+    min: float | None = None
+    max: float | None = None
+
+
+@dataclass(frozen=True)
 class Baseline:
-    """A file. ``params`` are the defaults of what users tune; ``detect`` says whether ``auto`` takes it for a host, None always."""
+    """A file. ``params`` are what users tune; ``detect`` says whether it is for a host, None always."""
 
     name: str
     title: str
     includes: tuple[str, ...] = ()
     detect: Expression | None = None
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Param] = field(default_factory=dict)
     controls: tuple[Control, ...] = ()
 
 
 @dataclass(frozen=True)
 class Baselines:
-    """Those of a run: ``named`` are taken for each host, ``detected`` where its facts ask for them; users' are the last."""
+    """Those of a run: ``named`` are taken for each host, ``detected`` where its facts ask for them. ``known`` are these, and all of ours."""
 
     named: tuple[str, ...]
     detected: tuple[str, ...]
     known: Mapping[str, Baseline]
 
     @property
-    def params(self) -> dict[str, Any]:
-        """The defaults of all that can be tuned."""
-        return {name: value for baseline in self.known.values() for name, value in baseline.params.items()}
+    def params(self) -> dict[str, Param]:
+        """All that can be tuned."""
+        return {name: param for baseline in self.known.values() for name, param in baseline.params.items()}
 
     @property
     def ids(self) -> frozenset[str]:
@@ -134,19 +146,18 @@ def load(entries: tuple[str, ...], folder: str) -> Baselines:
                 f"baselines: has {entry!r}; expected {AUTO}, one of {', '.join(ours)}, or the path of a file that ends in .yml"
             )
     named = [entry for entry in entries if entry in ours]
-    known = {name: ours[name] for name in ours if AUTO in entries or name in _closure(named, ours)}
+    detected = list(ours) if AUTO in entries else []
+    known = dict(ours)
     for entry in files:
         path = os.path.join(folder, entry)
         text = _text(path)
-        tunable = {*_params(path, text), *(name for baseline in ours.values() for name in baseline.params)}
-        tunable.update(name for baseline in known.values() for name in baseline.params)
+        tunable = {*_params(path, text), *(name for baseline in known.values() for name in baseline.params)}
         overriding, own = _read(path, path, text, known, tunable)
         known = {name: _overridden(baseline, overriding) for name, baseline in known.items()}
         # Two files of one name are two baselines.
         known[path] = own
-        named += [path, *own.includes]
-        known.update((name, ours[name]) for name in _closure(own.includes, ours) if name not in known)
-    return Baselines(tuple(named), tuple(ours) if AUTO in entries else (), known)
+        (detected if own.detect else named).append(path)
+    return Baselines(tuple(named), tuple(detected), known)
 
 
 @functools.lru_cache(maxsize=1)
@@ -163,17 +174,6 @@ def _path(stem: str) -> str:
 
 def _is_path(entry: str) -> bool:
     return os.sep in entry or entry.endswith((".yml", ".yaml"))
-
-
-def _closure(entries: Iterable[str], ours: Mapping[str, Baseline]) -> set[str]:
-    found: set[str] = set()
-    left = list(entries)
-    while left:
-        name = left.pop()
-        if name not in found and name in ours:
-            found.add(name)
-            left += ours[name].includes
-    return found
 
 
 def _overridden(baseline: Baseline, overriding: Mapping[str, Mapping[str, Any]]) -> Baseline:
@@ -247,19 +247,24 @@ def _text(path: str) -> dict[str, Any]:
     return text
 
 
-def _params(path: str, text: Mapping[str, Any]) -> dict[str, Any]:
-    """The defaults of a file's parameters."""
+def _params(path: str, text: Mapping[str, Any]) -> dict[str, Param]:
     return {name: _param(path, name, value) for name, value in _mapping(path, "params", text.get("params")).items()}
 
 
-def _param(path: str, name: Any, value: Any) -> Any:
+def _param(path: str, name: Any, value: Any) -> Param:
     where = f"{path}: params: {name}"
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise BaselineError(f"{where}: is no name; expected lower case letters, digits and _")
     if not isinstance(value, dict) or "default" not in value:
         raise BaselineError(f"{where}: is {_kind(value)}; expected a dictionary with default and description")
-    _keys(where, value, {"default", "description"})
-    return value["default"]
+    _keys(where, value, {"default", "description", "min", "max"})
+    for key in ("min", "max"):
+        if key in value and (not isinstance(value[key], (int, float)) or isinstance(value[key], bool)):
+            raise BaselineError(f"{where}: {key}: is {_kind(value[key])}; expected a number")
+    try:
+        return Param(plain(value["default"]), value.get("min"), value.get("max"))
+    except PlainError as exc:
+        raise BaselineError(f"{where}: default: {exc}") from exc
 
 
 def _fields(where: str, row: Any, needed: set[str], tunable: Collection[str]) -> dict[str, Any]:
@@ -314,6 +319,9 @@ def _expression(where: str, value: Any, tunable: Collection[str]) -> Expression:
     strangers = sorted(_strangers(made.tree))
     if strangers:
         raise BaselineError(f"{where}: reads {strangers[0]}: {text!r}; a path begins with {', '.join(ROOTS)}")
+    for name in names(made.tree, "facts"):
+        if name not in _FACTS:
+            raise BaselineError(f"{where}: reads facts.{name}: {text!r}; expected one of {', '.join(_FACTS)}")
     for name in names(made.tree, "params"):
         if name not in tunable:
             raise BaselineError(f"{where}: reads params.{name}: {text!r}; no baseline has a parameter of that name")

@@ -7,9 +7,11 @@
 row's own key of such a name is ``@.host``.
 
 Nulls are honest. JMESPath takes ``null > 5`` for null, drops such a row from a filter, and calls ``!null`` true, so that
-what is not known would pass. Here each null that is compared, negated, filtered by, projected or given to a function is
-noted in ``Answer.nulls``, and tried as true and as false: ``Answer.value`` is null where that makes a difference. Who
-compares with the literal ``null``, or names a default by ``|| `0```, has said what null means, and nothing is noted.
+what is not known would pass. Here each question that a null leaves open (a comparison, a negation, a filter's condition,
+``contains`` in a list with nulls) is answered both ways, all of them in all combinations: ``Answer.value`` is false where
+every one gives false, and null otherwise, never true. Functions give no answer for a null, and projections keep it. Three
+things say what null means, and leave nothing open: ``x == `null``` where what x is a part of is known, ``x || y`` with a y that
+is known, or a literal, and the functions ``not_null`` and ``type``.
 """
 
 from __future__ import annotations
@@ -35,8 +37,12 @@ ROOTS = ("facts", "params", "host")
 
 _PROJECTIONS = ("projection", "value_projection", "filter_projection")
 _NULL: dict[str, Any] = {"type": "literal", "value": None, "children": []}
+# These take a null for what it is.
+_ABOUT_NULL = ("not_null", "type")
 # Deeper than any that is written by hand; the parser itself recurses.
 _MAX_LENGTH = 4000
+# Of seven open questions or more, nobody needs to know more than that they are open.
+_MAX_TRIES = 64
 
 
 class ExpressionError(ValueError):
@@ -48,7 +54,7 @@ class _WrongTypeError(Exception):
 
 
 class _NullError(Exception):
-    """A function that takes no null was given one; the message is its path."""
+    """What was asked has no answer for a null; the message is its path."""
 
 
 @dataclass(frozen=True)
@@ -65,44 +71,59 @@ class Expression:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.tree = _rooted(_parsed(text), leading=True)
-        _check(self.tree)
+        try:
+            self.tree = _rooted(_parsed(text), leading=True)
+            _check(self.tree)
+        except RecursionError as exc:
+            raise ExpressionError("is nested too deeply") from exc
 
     def ask(self, facts: Any, params: Any, host: Any) -> Answer:
         """The answer for one host. Raises nothing on any plain data."""
         roots = {"facts": facts, "params": params, "host": host}
         try:
-            pessimist = _Interpreter(roots, assumed=False)
-            value = pessimist.visit(self.tree, roots)
-            if not pessimist.nulls:
-                return Answer(value, (pessimist.null_in(self.tree, roots),) if value is None else ())
-            other = _Interpreter(roots, assumed=True).visit(self.tree, roots)
+            first = _Interpreter(roots)
+            value = first.visit(self.tree, roots)
+            if not first.nulls:
+                return Answer(value, (first.null_in(self.tree, roots),) if value is None else ())
+            answer = None if value is not False else self._whatever(roots, first.guesses)
         except _NullError as exc:
             return Answer(None, (str(exc),))
         except _WrongTypeError as exc:
             return Answer(None, error=str(exc))
         except RecursionError:
             return Answer(None, error="the facts are nested too deeply")
-        nulls = tuple(dict.fromkeys(pessimist.nulls))
-        # What holds under both assumptions may hold for a third: false is believed, true is not.
-        return Answer(False if value is False and other is False else None, nulls)
+        return Answer(answer, tuple(dict.fromkeys(first.nulls)))
+
+    def _whatever(self, roots: dict[str, Any], guesses: list[bool]) -> bool | None:
+        """False where it is false by every answer to every open question; which ones are open may hang on the others."""
+        for _number in range(_MAX_TRIES):
+            while guesses and guesses[-1]:
+                guesses.pop()
+            if not guesses:
+                return False
+            interpreter = _Interpreter(roots, [*guesses[:-1], True])
+            if interpreter.visit(self.tree, roots) is not False:
+                return None
+            guesses = interpreter.guesses
+        return None
 
     def show(self, facts: Any, params: Any, host: Any) -> Any:
         """What it gives for people to look at: a null is a null, and where it gives nothing, null."""
         roots = {"facts": facts, "params": params, "host": host}
         try:
-            return _Interpreter(roots, assumed=False).visit(self.tree, roots)
+            return _Interpreter(roots, strict=False).visit(self.tree, roots)
         except (_NullError, _WrongTypeError, RecursionError):
             return None
 
 
 class _Interpreter(TreeInterpreter):
-    """Evaluates a tree, and notes each null that decides something, for which it takes ``assumed``."""
+    """Evaluates a tree. ``guesses`` are the answers to open questions, in their order; those beyond are false."""
 
-    def __init__(self, roots: dict[str, Any], assumed: bool) -> None:
+    def __init__(self, roots: dict[str, Any], guesses: list[bool] | None = None, strict: bool = True) -> None:
         super().__init__()
         self.roots = roots
-        self.assumed = assumed
+        self.strict = strict
+        self.guesses = guesses or []
         self.nulls: list[str] = []
         self.within: list[dict[str, Any]] = []
 
@@ -123,96 +144,151 @@ class _Interpreter(TreeInterpreter):
         if self._is_true(first):
             return first
         second = self.visit(right, value)
-        # A literal is a default. Else this is a question with two answers, of which one is not known.
-        if first is None and second is False and right["type"] != "literal":
-            return self._unknown(left)
-        return second
+        # A literal is a default. Else what is known to be nothing says nothing of what is not known.
+        return None if first is None and self._is_false(second) and right["type"] != "literal" else second
+
+    def visit_and_expression(self, node: dict[str, Any], value: Any) -> Any:
+        first = self.visit(node["children"][0], value)
+        if first is not None and self._is_false(first):
+            return first
+        second = self.visit(node["children"][1], value)
+        return None if first is None and self._is_true(second) else second
 
     def visit_comparator(self, node: dict[str, Any], value: Any) -> Any:
         sides = node["children"]
-        if node["value"] in self._EQUALITY_OPS and _NULL in sides:
-            return super().visit_comparator(node, value)
-        for side in sides:
-            if self.visit(side, value) is None:
-                return self._unknown(side)
-        try:
-            found = super().visit_comparator(node, value)
-        except TypeError:
-            found = None
-        if found is None:
+        left, right = (self.visit(side, value) for side in sides)
+        compare = self.COMPARATOR_FUNC[node["value"]]
+        if node["value"] in self._EQUALITY_OPS:
+            if _NULL in sides:
+                side = sides[1] if sides[0] == _NULL else sides[0]
+                lost = left is None and right is None and self._is_lost(side, value)
+                return self._open(side) if lost else compare(left, right)
+            for side, found in zip(sides, (left, right), strict=True):
+                if _has_null(found):
+                    return self._open(self._culprit(side, value))
+            return compare(left, right)
+        for side, found in zip(sides, (left, right), strict=True):
+            if found is None:
+                return self._open(self._culprit(side, value))
+        if not _is_number(left) or not _is_number(right):
             raise _WrongTypeError(f"{path(sides[0])} and {path(sides[1])} are compared by size; expected two numbers")
-        return found
+        return compare(left, right)
 
     def visit_not_expression(self, node: dict[str, Any], value: Any) -> Any:
-        if self.visit(node["children"][0], value) is None:
-            return self._unknown(node["children"][0])
-        return super().visit_not_expression(node, value)
+        (child,) = node["children"]
+        found = self.visit(child, value)
+        if found is None:
+            return self._open(self._culprit(child, value))
+        return self._is_false(found)
 
     def visit_function_expression(self, node: dict[str, Any], value: Any) -> Any:
+        name, children = node["value"], node["children"]
+        given = [self.visit(child, value) for child in children]
+        if self.strict and name not in _ABOUT_NULL:
+            for child, found in zip(children, given, strict=True):
+                if found is None or (name == "to_string" and _has_null(found)):
+                    raise _NullError(self._named(self._culprit(child, value)))
         try:
-            return super().visit_function_expression(node, value)
-        except exceptions.JMESPathTypeError as exc:
-            for child in node["children"]:
-                if child["type"] != "expref" and self.visit(child, value) is None:
-                    raise _NullError(self._named(child)) from exc
-            raise _WrongTypeError(
-                f"{node['value']}() was given a value of type {exc.actual_type}; expected {' or '.join(exc.expected_types)}"
-            ) from exc
+            answer = self._functions.call_function(name, given)
+        except (exceptions.JMESPathError, TypeError, ValueError, ArithmeticError) as exc:
+            null = [child for child, found in zip(children, given, strict=True) if _has_null(found)]
+            if null:
+                raise _NullError(self._named(null[0])) from exc
+            raise _WrongTypeError(f"{name}() was given {_said(exc)}") from exc
+        if name == "contains" and answer is False and _has_null(given[0]):
+            return self._open(children[0])
+        return answer
 
     def visit_filter_projection(self, node: dict[str, Any], value: Any) -> Any:
-        base = self.visit(node["children"][0], value)
+        left, right, condition = node["children"]
+        base = self.visit(left, value)
         if not isinstance(base, list):
             return None
-        left, right, condition = node["children"]
         kept = []
-        self.within.append({"type": "rows", "children": [left]})
+        self.within.append(_rows(left))
         for row in base:
             holds = self.visit(condition, row)
-            if self._is_true(self._unknown(self._culprit(condition, row)) if holds is None else holds):
+            if self._is_true(self._open(self._culprit(condition, row)) if holds is None else holds):
                 kept.append(row)
         self.within.pop()
         return self._projected(kept, left, right)
 
     def visit_projection(self, node: dict[str, Any], value: Any) -> Any:
-        base = self.visit(node["children"][0], value)
-        return self._projected(base, *node["children"][:2]) if isinstance(base, list) else None
+        left, right = node["children"]
+        base = self.visit(left, value)
+        return self._projected(base, left, right) if isinstance(base, list) else None
 
     def visit_value_projection(self, node: dict[str, Any], value: Any) -> Any:
-        base = self.visit(node["children"][0], value)
-        return self._projected(list(base.values()), *node["children"][:2]) if isinstance(base, dict) else None
+        left, right = node["children"]
+        base = self.visit(left, value)
+        return self._projected(list(base.values()), left, right) if isinstance(base, dict) else None
 
     def null_in(self, node: dict[str, Any], value: Any) -> str:
         """The path of what made a part of a tree null."""
         return self._named(self._culprit(node, value))
 
     def _projected(self, rows: list[Any], left: dict[str, Any], right: dict[str, Any]) -> list[Any]:
-        """As JMESPath has it without nulls, each of which is noted."""
-        found = []
-        self.within.append({"type": "rows", "children": [left]})
-        for row in rows:
-            item = self.visit(right, row)
-            if item is None:
-                self._unknown(right)
-            else:
-                found.append(item)
+        """As JMESPath has it, but that a null stays: a list without it would be another list."""
+        self.within.append(_rows(left))
+        found = [self.visit(right, row) for row in rows]
         self.within.pop()
-        return found
+        return found if self.strict else [item for item in found if item is not None]
 
-    def _unknown(self, node: dict[str, Any]) -> bool:
+    def _is_lost(self, node: dict[str, Any], value: Any) -> bool:
+        """Whether a null is so because what it would be a part of is null itself."""
+        if node["type"] != "subexpression":
+            return False
+        return self.visit({**node, "children": node["children"][:-1]}, value) is None
+
+    def _open(self, node: dict[str, Any]) -> bool:
+        """The answer to a question that a null leaves open."""
+        if len(self.nulls) == len(self.guesses):
+            self.guesses.append(False)
         self.nulls.append(self._named(node))
-        return self.assumed
+        return self.guesses[len(self.nulls) - 1]
 
     def _culprit(self, node: dict[str, Any], value: Any) -> dict[str, Any]:
-        if node["type"] in ("and_expression", "or_expression"):
-            for child in node["children"]:
-                if self.visit(child, value) is None:
-                    return self._culprit(child, value)
-        return node
+        """Of a part of a tree that is null, the part that made it so. Asks no question anew."""
+        if node["type"] not in ("and_expression", "or_expression"):
+            return node
+        asked = self.nulls, self.guesses
+        self.nulls, self.guesses = [], []
+        try:
+            null = [child for child in node["children"] if self.visit(child, value) is None]
+        finally:
+            self.nulls, self.guesses = asked
+        return self._culprit(null[0], value) if null else node
 
     def _named(self, node: dict[str, Any]) -> str:
         name = path(node)
-        full = name if name.split(".")[0] in ROOTS else ".".join(filter(None, [*map(path, self.within), name]))
-        return full.removesuffix("[]")
+        if not _begins_at_a_root(node):
+            name = ".".join(filter(None, [*map(path, self.within), name]))
+        return name.removesuffix("[]")
+
+
+def _rows(left: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "rows", "children": [left]}
+
+
+def _has_null(value: Any) -> bool:
+    if isinstance(value, (list, dict)):
+        return any(map(_has_null, value.values() if isinstance(value, dict) else value))
+    return value is None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _said(exc: Exception) -> str:
+    if isinstance(exc, exceptions.JMESPathTypeError):
+        return f"a value of type {exc.actual_type}; expected {' or '.join(exc.expected_types)}"
+    return f"what it does not take: {exc or type(exc).__name__}"
+
+
+def _begins_at_a_root(node: dict[str, Any]) -> bool:
+    children = node.get("children", [])
+    return node["type"] == "root" or bool(children and isinstance(children[0], dict) and _begins_at_a_root(children[0]))
 
 
 def path(node: dict[str, Any]) -> str:
@@ -233,7 +309,8 @@ def path(node: dict[str, Any]) -> str:
         return f"{path(children[0])}[]{'.' + right if right else ''}"
     if kind == "literal":
         return str(node["value"])
-    return path(children[0]) if children and isinstance(children[0], dict) else ""
+    read = [child for child in children if isinstance(child, dict) and child["type"] != "expref"]
+    return path(read[0]) if read else ""
 
 
 def names(tree: dict[str, Any], root: str) -> Iterator[str]:
@@ -258,8 +335,6 @@ def _parsed(text: str) -> dict[str, Any]:
         raise ExpressionError(f"at character {len(text) + 1}: something is missing at the end") from exc
     except exceptions.ParseError as exc:
         raise ExpressionError(f"at character {exc.lex_position + 1}: {exc.token_value!r} was not expected") from exc
-    except RecursionError as exc:
-        raise ExpressionError("is nested too deeply") from exc
     return tree
 
 
@@ -279,8 +354,12 @@ def _rooted(node: dict[str, Any], leading: bool) -> dict[str, Any]:
     return {**node, "children": [_rooted(child, flag) for child, flag in zip(children, flags, strict=True)]}
 
 
-def _check(node: dict[str, Any]) -> None:
-    """Raise ExpressionError on functions that there are not, or that take another number of arguments."""
+def _check(node: dict[str, Any], argument: bool = False) -> None:
+    """Raise ExpressionError on functions that there are not or that take another number of arguments, and on what gives nothing."""
+    if node["type"] == "expref" and not argument:
+        raise ExpressionError("has & outside of a function's arguments")
+    if node["type"] == "slice" and node["children"][2] == 0:
+        raise ExpressionError("has a slice whose step is 0")
     children = [child for child in node.get("children", []) if isinstance(child, dict)]
     if node["type"] == "function_expression":
         known = Functions.FUNCTION_TABLE.get(node["value"])
@@ -298,4 +377,4 @@ def _check(node: dict[str, Any]) -> None:
     if node["type"] == "subexpression" and children[0]["type"] == "not_expression":
         raise ExpressionError(f"negates {path(children[0])} alone; write !({path(node)})")
     for child in children:
-        _check(child)
+        _check(child, argument=node["type"] == "function_expression")

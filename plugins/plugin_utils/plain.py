@@ -23,8 +23,8 @@ class PlainError(ValueError):
 def plain(value: Any, depth: int = _MAX_DEPTH) -> Any:
     """A copy in dict, list, str, int, float, bool and None alone, whatever subclasses Ansible's tagging made of them.
 
-    Numbers that JSON lacks (NaN, Infinity) become None. Raises PlainError on what is nested deeper than ``depth`` and on
-    values that JSON has no form for.
+    Numbers that JSON lacks (NaN, Infinity) become None. Raises PlainError on what is nested deeper than ``depth``, on numbers
+    that no reader has room for and on values that JSON has no form for.
     """
     if value is None or isinstance(value, bool):
         return value
@@ -32,6 +32,8 @@ def plain(value: Any, depth: int = _MAX_DEPTH) -> Any:
         # str() of a tagged string may be a tagged string; this slot always gives the built-in type.
         return str.__str__(value)
     if isinstance(value, int):
+        if abs(value) >= 1 << 64:
+            raise PlainError("holds a number of more than 64 bits, which no kernel counts")
         return int(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
