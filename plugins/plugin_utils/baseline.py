@@ -98,21 +98,25 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Baselines:
-    """Those of a run: ``named`` are taken for each host, ``detected`` where its facts ask for them. ``known`` are these, and all of ours."""
+    """Those of a run: ``named`` are taken for each host, ``detected`` where its facts ask for them. ``known`` are these.
+
+    ``every`` are all of ours beside: one variable of all hosts may tune and waive what not every host is judged by.
+    """
 
     named: tuple[str, ...]
     detected: tuple[str, ...]
     known: Mapping[str, Baseline]
+    every: Mapping[str, Baseline]
 
     @property
     def params(self) -> dict[str, Param]:
         """All that can be tuned."""
-        return {name: param for baseline in self.known.values() for name, param in baseline.params.items()}
+        return {name: param for baseline in self.every.values() for name, param in baseline.params.items()}
 
     @property
     def ids(self) -> frozenset[str]:
         """All controls that can be waived."""
-        return frozenset(control.id for baseline in self.known.values() for control in baseline.controls)
+        return frozenset(control.id for baseline in self.every.values() for control in baseline.controls)
 
     def controls(self, facts: Any, params: Any, host: Any) -> tuple[Control, ...]:
         """What one host is judged by. A baseline that may be meant, as its facts do not tell, is taken."""
@@ -147,17 +151,19 @@ def load(entries: tuple[str, ...], folder: str) -> Baselines:
             )
     named = [entry for entry in entries if entry in ours]
     detected = list(ours) if AUTO in entries else []
-    known = dict(ours)
+    known = {name: ours[name] for name in ours if AUTO in entries or name in _closure(named, ours)}
     for entry in files:
         path = os.path.join(folder, entry)
         text = _text(path)
-        tunable = {*_params(path, text), *(name for baseline in known.values() for name in baseline.params)}
+        every = {**ours, **known}
+        tunable = {*_params(path, text), *(name for baseline in every.values() for name in baseline.params)}
         overriding, own = _read(path, path, text, known, tunable)
         known = {name: _overridden(baseline, overriding) for name, baseline in known.items()}
         # Two files of one name are two baselines.
         known[path] = own
         (detected if own.detect else named).append(path)
-    return Baselines(tuple(named), tuple(detected), known)
+        known.update((name, ours[name]) for name in _closure(own.includes, ours) if name not in known)
+    return Baselines(tuple(named), tuple(detected), known, {**ours, **known})
 
 
 @functools.lru_cache(maxsize=1)
@@ -174,6 +180,17 @@ def _path(stem: str) -> str:
 
 def _is_path(entry: str) -> bool:
     return os.sep in entry or entry.endswith((".yml", ".yaml"))
+
+
+def _closure(entries: Iterable[str], ours: Mapping[str, Baseline]) -> set[str]:
+    found: set[str] = set()
+    left = list(entries)
+    while left:
+        name = left.pop()
+        if name not in found and name in ours:
+            found.add(name)
+            left += ours[name].includes
+    return found
 
 
 def _overridden(baseline: Baseline, overriding: Mapping[str, Mapping[str, Any]]) -> Baseline:

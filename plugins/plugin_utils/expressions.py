@@ -317,9 +317,14 @@ def names(tree: dict[str, Any], root: str) -> Iterator[str]:
     """The names that an expression reads directly below a root: ``swap`` of ``params.swap``."""
     children = [child for child in tree.get("children", []) if isinstance(child, dict)]
     if tree["type"] == "subexpression" and children[0] == {"type": "root", "value": root, "children": []}:
-        yield str(children[1].get("value"))
+        yield str(_leftmost(children[1]).get("value"))
     for child in children:
         yield from names(child, root)
+
+
+def _leftmost(node: dict[str, Any]) -> dict[str, Any]:
+    children = node.get("children", [])
+    return _leftmost(children[0]) if children and isinstance(children[0], dict) else node
 
 
 def _parsed(text: str) -> dict[str, Any]:

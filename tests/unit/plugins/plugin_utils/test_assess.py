@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.bulwark.node.plugins.plugin_utils import baseline
 from ansible_collections.bulwark.node.plugins.plugin_utils.assess import Subject, assess, assess_fleet, subject
 from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import BaselineError, Baselines, load
 from ansible_collections.bulwark.node.plugins.plugin_utils.findings import Finding
@@ -43,9 +44,16 @@ ALIKE = {
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Any:
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(baseline, "_FACTS", ("kernel", "kubelet", "swap", "x"))
+
     def make(rule: dict[str, Any] | None = None, fleet: dict[str, Any] | None = None) -> Baselines:
-        params = {"most": {"default": 0}, "names": {"default": ["a"]}, "flag": {"default": True}}
+        params = {
+            "most": {"default": 0},
+            "names": {"default": ["a"]},
+            "flag": {"default": True},
+            "share": {"default": 0.5, "min": 0, "max": 1},
+        }
         rows = {"controls": [{**RULE, **(rule or {})}], "fleet": [{**ALIKE, **(fleet or {})}]}
         (tmp_path / "own.yml").write_text(yaml.safe_dump({"params": params, **rows}))
         load.cache_clear()
@@ -121,7 +129,6 @@ def test_without_words_of_its_own_a_failure_tells_its_evidence(made: Any, tmp_pa
     ("waiver", "status", "reason"),
     [
         ({"expires": "2026-11-21"}, "waived", "3.0 GiB"),
-        ({"expires": date(2026, 11, 21)}, "waived", "3.0 GiB"),
         ({"expires": "2026-11-20"}, "fail", "its waiver expired on 2026-11-20"),
         ({"hosts": ["n1"]}, "waived", "3.0 GiB"),
         ({"hosts": ["web"]}, "waived", "3.0 GiB"),
@@ -150,7 +157,10 @@ def test_what_does_not_fail_is_not_waived(made: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"params": {"least": 1}}, "params: has 'least'; expected some of flag, most, names"),
+        ({"params": {"least": 1}}, "params: has 'least', which no baseline has"),
+        ({"params": {"mots": 1}}, "params: has 'mots', which no baseline has; did you mean most"),
+        ({"params": {"share": 80}}, "params: share: is 80; expected a number of at least 0 and at most 1"),
+        ({"params": {"share": -0.1}}, "params: share: is -0.1; expected a number of at least 0 and at most 1"),
         ({"params": {"most": "1"}}, "params: most: is '1'; expected a value like its default, 0"),
         ({"params": {"most": True}}, "params: most: is True; expected a value like its default, 0"),
         ({"params": {"flag": 1}}, "params: flag: is 1; expected a value like its default, True"),
