@@ -188,7 +188,7 @@ def test_image_file_systems_and_devices_are_drawn(opened: Open) -> None:
         assert marks == {"low": "80", "high": "85"}
         devices = [row["device"] for row in rows(browser, anchor, "[data-device]")]
         assert devices == [device["address"] for device in facts["pci"]["devices"]]
-        made = [int(row["text"]) for row in rows(browser, anchor, "[data-fact=numvfs]")]
+        made = [int(row["value"]) for row in rows(browser, anchor, "[data-fact=numvfs]")]
         assert made == [row["numvfs"] for row in facts["pci"]["sriov"]]
 
 
