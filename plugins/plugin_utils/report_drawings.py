@@ -285,7 +285,7 @@ def _memory(facts: Mapping[str, Any]) -> Any:
             total or 0,
         ),
         "kubelet_bar": _bar(
-            [("working", sees["working_set_bytes"] or 0), ("pool", pool or 0), ("left", corrected or 0)], total or 0
+            [("working", sees["working_set_bytes"] or 0), ("pools", pool or 0), ("left", corrected or 0)], total or 0
         ),
     }
 

@@ -188,7 +188,7 @@ def test_image_file_systems_and_devices_are_drawn(opened: Open) -> None:
         assert marks == {"low": "80", "high": "85"}
         devices = [row["device"] for row in rows(browser, anchor, "[data-device]")]
         assert devices == [device["address"] for device in facts["pci"]["devices"]]
-        made = [int(row["text"]) for row in rows(browser, anchor, "[data-fact=numvfs]")]
+        made = [int(row["value"]) for row in rows(browser, anchor, "[data-fact=numvfs]")]
         assert made == [row["numvfs"] for row in facts["pci"]["sriov"]]
 
 
@@ -451,7 +451,7 @@ def test_the_map_scrolls_in_its_own_box_and_keeps_its_heads(opened: Open) -> Non
     browser.js("const map = document.querySelector('.map'); map.scrollIntoView(); map.scrollTo(300, 1500)")
     where = (
         "const box = document.querySelector('.map').getBoundingClientRect(); const at = (s) => document.querySelector(s).getBoundingClientRect();"
-        "return [at('.map thead th').top - box.top, at('.map tbody tr:nth-child(60) th').left - box.left, document.querySelector('.map').scrollLeft]"
+        "return [at('.map thead').top - box.top, at('.map tbody tr:nth-child(60) th').left - box.left, document.querySelector('.map').scrollLeft]"
     )
     top, left, scrolled = browser.js(where)
     assert (abs(top) < 6, abs(left) < 6, scrolled > 0) == (True, True, True)
