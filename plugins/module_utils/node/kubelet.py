@@ -47,10 +47,14 @@ class Kubelet:
 # k0scontroller may run without a kubelet.
 _ENABLED = frozenset({*_UNITS.values(), "rke2-agent.service", "rke2-server.service", "k0sworker.service"})
 _UNIT_FOLDER = "/etc/systemd/system"
+# GKE's script makes it at each boot, and starts a unit that it does not enable.
+_OF_GKE = "/home/kubernetes/kubelet-config.yaml"
 
 
 def is_enabled(host: Host) -> bool:
-    """Whether systemd starts a kubelet at boot: a unit of one is wanted by a target."""
+    """Whether a kubelet is to run: a unit of one is wanted by a target, or GKE's script has configured it."""
+    if host.exists(_OF_GKE):
+        return True
     targets = [name for name in host.names(_UNIT_FOLDER) if name.endswith(".wants")]
     return any(unit in _ENABLED for target in targets for unit in host.names(f"{_UNIT_FOLDER}/{target}"))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,12 +30,13 @@ from ansible_collections.bulwark.node.plugins.module_utils.node.kubelet_config i
 from ansible_collections.bulwark.node.plugins.module_utils.node.meminfo import meminfo
 from ansible_collections.bulwark.node.plugins.module_utils.node.mounts import mounts
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
-from ansible_collections.bulwark.node.plugins.module_utils.node.system import boot_time
+from ansible_collections.bulwark.node.plugins.module_utils.node.system import boot_time, changed_since
 from ansible_collections.bulwark.node.plugins.module_utils.units import format_size, parse_quantity
 
 __all__ = ["facts"]
 
 # Manager: the field of its policy. What the last one keeps has none, and must be JSON (kubernetes#135711).
+_OF_K3S = re.compile(r"/agent/etc/kubelet\.conf\.d/(?:00-k3s|10-cli|20-cli)")
 _MANAGERS = {"cpu": "cpuManagerPolicy", "memory": "memoryManagerPolicy", "pod_status": ""}
 
 
@@ -53,6 +54,11 @@ class _State:
     def policy(self) -> str | None:
         policy = (self.content or {}).get("policyName")
         return policy if isinstance(policy, str) else None
+
+
+def _read_at_start(agent: kubelet.Kubelet, files: Iterable[str]) -> list[str]:
+    """What others write for it. k3s makes drop-ins of its own configuration at each start (docs.k3s.io, "Configuration Options")."""
+    return [path for path in files if agent.flavour != "k3s" or not _OF_K3S.search(path)]
 
 
 def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
@@ -75,9 +81,9 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
         "unit": agent.unit if agent else None,
         "config": config.facts(),
         # The running kubelet does not know of these as they are: it reads them at its start alone.
-        "changed_since_start": None
-        if started_at is None
-        else [path for path in config.files if (host.changed_at(path) or 0) > started_at],
+        "changed_since_start": changed_since(host, _read_at_start(agent, config.files), agent.started_at)
+        if agent
+        else None,
         "config_conflicts": kubelet_validation.conflicts(host, config, total),
         "reserved_memory_bytes": reserved.size,
         "reserved_memory_reason": reserved.reason,

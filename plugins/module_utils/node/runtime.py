@@ -128,11 +128,8 @@ def _reachable(current: Runtime | None, socket: dict[str, Any]) -> tuple[bool | 
 
 def _changed(host: Host, runtime: Runtime) -> list[str] | None:
     """The files that changed after it started, which it has not read as they are; None where its start is not known."""
-    booted = system.boot_time(host)
     after_boot = runtime.process.started_at if runtime.process else None
-    if booted is None or after_boot is None:
-        return None
-    return [path for path in runtime.config.files if (host.changed_at(path) or 0) > int(booted + after_boot)]
+    return None if after_boot is None else system.changed_since(host, runtime.config.files, after_boot)
 
 
 def observe(host: Host) -> tuple[str | None, list[Runtime]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from collections.abc import Iterable
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
@@ -15,12 +16,13 @@ from ansible_collections.bulwark.node.plugins.module_utils.node import cgroups
 from ansible_collections.bulwark.node.plugins.module_utils.node.redact import redacted
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 
-__all__ = ["boot_time", "command_line", "container", "facts", "has_systemd", "os_release"]
+__all__ = ["boot_time", "changed_since", "command_line", "container", "facts", "has_systemd", "os_release"]
 
 # ABI/testing/sysfs-devices-system-cpu; not there in a guest.
 _MICROCODE = "/sys/devices/system/cpu/cpu0/microcode/version"
 # PROC_PID_INIT_INO in include/linux/proc_ns.h
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"
+_SLACK_S = 2
 
 
 def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
@@ -84,6 +86,19 @@ def command_line(host: Host) -> list[str]:
 def has_systemd(host: Host) -> bool:
     """Whether systemd is the service manager: the test of sd_booted(3)."""
     return host.exists("/run/systemd/system")
+
+
+def changed_since(host: Host, paths: Iterable[str], after_boot: float) -> list[str] | None:
+    """Those that changed later than so many seconds after boot; None where the time of the boot is not known.
+
+    The kernel tells that time in whole seconds, rounded down, and a unit is often started in the second in which its file is written.
+    """
+    booted = boot_time(host)
+    return (
+        None
+        if booted is None
+        else [path for path in paths if (host.changed_at(path) or 0) > booted + after_boot + _SLACK_S]
+    )
 
 
 def boot_time(host: Host) -> int | None:

@@ -44,9 +44,18 @@ def test_a_running_kubelet(machine: Machine) -> None:
 
 def test_files_that_changed_after_the_start_are_named(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     dropin = "/etc/kubernetes/kubelet.conf.d/20-pods.conf"
-    monkeypatch.setattr(Host, "changed_at", lambda self, path: 1790000031 + (path == dropin))
+    # It started 31.5 seconds after the boot; within two seconds of that nobody can tell.
+    monkeypatch.setattr(Host, "changed_at", lambda self, path: 1790000033 + (path == dropin))
     assert kubelet_facts.facts(machine("kubeadm-containerd"))["changed_since_start"] == [dropin]
     assert kubelet_facts.facts(machine("no-hugepages"))["changed_since_start"] is None
+
+
+def test_what_k3s_writes_at_each_start_is_no_change(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Host, "changed_at", lambda self, path: 1 << 40)
+    found = kubelet_facts.facts(machine("k3s-dropins"))
+    written = [path for path in found["config"]["files"] if "/agent/etc/kubelet.conf.d/" in path]
+    assert written
+    assert not set(written) & set(found["changed_since_start"])
 
 
 def test_without_a_kubelet_each_key_is_there_and_nothing_is_claimed(machine: Machine) -> None:

@@ -354,9 +354,9 @@ def test_files_that_changed_after_its_start_are_not_in_effect(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # btime 1790000000, and containerd started 20 seconds after the boot.
-    monkeypatch.setattr(Host, "changed_at", lambda self, path: 1790000020 + (path == CONTAINERD))
+    monkeypatch.setattr(Host, "changed_at", lambda self, path: 1790000022 + (path == CONTAINERD))
     assert runtime.facts(machine("kubeadm-containerd"))["changed_since_start"] == [CONTAINERD]
-    monkeypatch.setattr(Host, "changed_at", lambda self, path: 1790000020)
+    monkeypatch.setattr(Host, "changed_at", lambda self, path: 1790000022)
     assert runtime.facts(machine("kubeadm-containerd"))["changed_since_start"] == []
     assert runtime.facts(machine("kubeadm-containerd", {"/proc/stat": ""}))["changed_since_start"] is None
     assert runtime.facts(machine("kubeadm-containerd", without=["/proc/500"]))["changed_since_start"] is None
