@@ -71,7 +71,8 @@ class ActionModule(ActionBase):
             folder = _folder(args["dir"])
             run = _run(args, self._task.check_mode)
             older = _older(args["compare"])
-            made = report.build(results, datetime.now(timezone.utc), run, _subjects(args["hosts"], results))
+            subjects, refused = _subjects(args["hosts"], results)
+            made = report.build(results, datetime.now(timezone.utc), run, subjects, refused)
             if older is not None:
                 made["compared"] = report.compared(made, older, args["compare"])
             # While hosts are being changed, the file alone is kept true.
@@ -130,7 +131,7 @@ def _run(args: Mapping[str, Any], check: bool) -> Run | None:
         before=_hosts("before", args["before"], "node_facts"),
         outcomes=_hosts("outcomes", args["outcomes"] or {}, "settings"),
         ended=args["ended"],
-        accepted={str.__str__(host): _controls(host, value) for host, value in args["accept_worse"].items()},
+        accepted={str(host): _controls(host, value) for host, value in args["accept_worse"].items()},
         undo=args["undo"],
         check=check,
     )
@@ -180,10 +181,11 @@ def _folder(value: str) -> str:
 
 
 def _write(folder: str, made: Mapping[str, Any]) -> None:
-    for name, text in _FILES.items():
+    # All of them are made before one is written.
+    for name, text in {name: make(made) for name, make in _FILES.items()}.items():
         path = os.path.join(folder, name)
         try:
-            report.write(path, text(made))
+            report.write(path, text)
         except OSError as exc:
             raise _ReportError(
                 f"dir: cannot write {path}: {exc.strerror}; expected a folder that the user who runs ansible may write to, or may make"
@@ -204,34 +206,55 @@ def _older(path: str | None) -> Any:
         raise _ReportError(f"compare: {path} is no JSON; expected an older report.json") from exc
 
 
-def _subjects(given: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Subject]:
-    """Who is judged by what, for each host of the results."""
+def _subjects(given: Mapping[str, Any], results: Mapping[str, Any]) -> tuple[dict[str, Subject], dict[str, str]]:
+    """Who is judged by what, for each host of the results, and why some are not: one host's typo costs no other its report.
+
+    Raises BaselineError where all are refused.
+    """
     try:
         told = plain(dict(given))
     except PlainError as exc:
         raise _ReportError(f"hosts: {exc}") from exc
-    found = {}
+    subjects, refused = {}, {}
     for name in results:
-        about = told.get(name) or {}
-        if not isinstance(about, dict) or set(about) - _HOST:
-            raise _ReportError(f"hosts: {escape(name)!r} has {about!r}; expected some of {', '.join(sorted(_HOST))}")
-        baselines = about.get("baselines") or [AUTO]
-        if not isinstance(baselines, list) or not all(isinstance(each, str) for each in baselines):
-            raise _ReportError(
-                f"hosts: {escape(name)!r}: baselines: is {baselines!r}; expected a list of names and paths"
-            )
         try:
-            found[name] = subject(
-                name,
-                load(tuple(baselines), os.getcwd()),
-                about.get("groups") or (),
-                about.get("pool"),
-                about.get("params"),
-                about.get("waivers") or (),
-            )
+            subjects[name] = _subject(name, told.get(name) or {})
         except BaselineError as exc:
-            raise _ReportError(f"{escape(name)}: {exc}") from exc
-    return found
+            refused[name] = str(exc)
+    if not subjects:
+        name, reason = next(iter(refused.items()))
+        raise BaselineError(f"{escape(name)}: {reason}")
+    _warn_of_waivers(told, subjects)
+    return subjects, refused
+
+
+def _subject(name: str, about: Any) -> Subject:
+    if not isinstance(about, dict) or set(about) - _HOST:
+        raise BaselineError(f"hosts: has {about!r}; expected some of {', '.join(sorted(_HOST))}")
+    baselines = about.get("baselines") or [AUTO]
+    if not isinstance(baselines, list) or not all(isinstance(each, str) for each in baselines):
+        raise BaselineError(f"baselines: is {baselines!r}; expected a list of names and paths")
+    return subject(
+        name,
+        load(tuple(baselines), os.getcwd()),
+        about.get("groups") or (),
+        about.get("pool"),
+        about.get("params"),
+        about.get("waivers") or (),
+    )
+
+
+def _warn_of_waivers(told: Mapping[str, Any], subjects: Mapping[str, Subject]) -> None:
+    """Tell of waivers that are for nobody of this run: who wrote them believes otherwise."""
+    names = {*subjects, *(group for who in subjects.values() for group in who.groups)}
+    rows = [row for name in subjects for row in (told.get(name) or {}).get("waivers") or []]
+    strangers = {
+        f"{row['control']}: {', '.join(map(str, row['hosts']))}"
+        for row in rows
+        if row.get("hosts") and not names & set(map(str, row["hosts"]))
+    }
+    for stranger in sorted(strangers):
+        display.warning(f"waivers: nobody of this run is, or is in, what a waiver names: {escape(stranger)}")
 
 
 def _width() -> int:

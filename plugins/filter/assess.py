@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.bulwark.node.plugins.plugin_utils.assess import assess, subject
+from ansible_collections.bulwark.node.plugins.plugin_utils.assess import FACTS_SCHEMA, assess, subject
 from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import load
 from ansible_collections.bulwark.node.plugins.plugin_utils.plain import plain
 
@@ -29,15 +29,21 @@ def _assess(
 ) -> list[Any]:
     try:
         known = plain(facts)
-        if not isinstance(known, dict) or "schema" not in known:
+        if not isinstance(known, dict) or known.get("schema") != FACTS_SCHEMA:
             raise ValueError(
-                "was given no facts; expected ansible_facts.bulwark, as bulwark.node.node_facts returns it"
+                f"was given no facts of schema {FACTS_SCHEMA}; expected ansible_facts.bulwark of bulwark.node.node_facts"
             )
-        chosen = load(tuple(plain(list(baselines))), os.getcwd())
-        who = subject(plain(name), chosen, plain(list(groups)), None, plain(params or {}), plain(list(waivers)))
+        chosen = load(_names(plain(baselines)), os.getcwd())
+        who = subject(plain(name), chosen, plain(groups), None, plain(params or {}), plain(waivers))
         return list(assess(known, who, datetime.now(timezone.utc).date()))
     except ValueError as exc:
         raise AnsibleFilterError(f"bulwark.node.assess: {exc}") from exc
+
+
+def _names(baselines: Any) -> tuple[str, ...]:
+    if not isinstance(baselines, list) or not all(isinstance(each, str) for each in baselines):
+        raise ValueError(f"baselines: is {baselines!r}; expected a list of names and paths")
+    return tuple(baselines)
 
 
 class FilterModule:

@@ -22,7 +22,10 @@ from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import Basel
 from ansible_collections.bulwark.node.plugins.plugin_utils.expressions import Answer, Expression
 from ansible_collections.bulwark.node.plugins.plugin_utils.findings import Finding, Status, Waiver
 
-__all__ = ["Subject", "assess", "assess_fleet", "subject"]
+__all__ = ["FACTS_SCHEMA", "Subject", "assess", "assess_fleet", "subject"]
+
+FACTS_SCHEMA = 1
+"""The facts that these controls are about."""
 
 _PLACE = re.compile(r"\{([^{}]*)\}")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
@@ -305,6 +308,7 @@ def _made(control: Control, verdict: _Verdict, who: Subject, today: date) -> Fin
         "source": control.source,
         "waiver": waiver,
         "pending": control.pending,
+        "gauge": control.gauge,
     }
 
 

@@ -41,7 +41,7 @@ _TEXTS = ("title", "why", "applies_to", "reason", "remedy", "playbook")
 _EXPRESSIONS = ("when", "expect", "evidence", "value")
 _CONTROL = {"title", "why", "severity", "expect", "evidence", "remedy", "references"}
 _FLEET = {"title", "why", "severity", "value", "remedy", "references"}
-_OPTIONAL = {"id", "when", "applies_to", "reason", "playbook", "pending"}
+_OPTIONAL = {"id", "when", "applies_to", "reason", "playbook", "pending", "gauge"}
 _FACTS = ("schema", "gathered_at", "errors", *SUBSETS)
 _KEYS = {"title", "includes", "detect", "params", "controls", "fleet"}
 
@@ -73,6 +73,8 @@ class Control:
     playbook: str | None = None
     pending: bool = False
     """Whether what fails waits for a restart or a reboot that our modules ask for: no run is stopped for it."""
+    gauge: bool = False
+    """Whether it tells how busy or full the machine is, which none of our modules changes: no run is stopped for it."""
 
 
 @dataclass(frozen=True)
@@ -300,7 +302,7 @@ def _fields(where: str, row: Any, needed: set[str], tunable: Collection[str]) ->
             fields[key] = _expression(at, value, tunable)
         elif key in _TEXTS or key == "id":
             fields[key] = _sentence(at, value)
-        elif key == "pending":
+        elif key in ("pending", "gauge"):
             if not isinstance(value, bool):
                 raise BaselineError(f"{at}: is {_kind(value)}; expected true or false")
             fields[key] = value

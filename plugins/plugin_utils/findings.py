@@ -27,7 +27,7 @@ class Waiver(TypedDict):
 class Finding(TypedDict):
     """``reason`` is null on pass; ``why``, ``remedy`` and ``playbook`` on all but fail and waived; ``waiver`` where there is none.
 
-    ``pending``: what fails waits for a restart or a reboot.
+    ``pending``: what fails waits for a restart or a reboot. ``gauge``: it tells how busy or full the machine is.
     """
 
     control: str
@@ -43,3 +43,4 @@ class Finding(TypedDict):
     source: str
     waiver: Waiver | None
     pending: bool
+    gauge: bool

@@ -88,9 +88,9 @@ def _moved(control: str, severity: str | None, before: str | None, after: str, r
 
 
 def _borne(after: Mapping[str, Any] | None) -> set[str]:
-    """The controls that stop no run: those that only wait for a restart or a reboot, and light ones."""
+    """The controls that stop no run: those that only wait for a restart or a reboot, gauges, and light ones."""
     findings = after["findings"] if after is not None else []
-    return {each["control"] for each in findings if each["pending"] or each["severity"] in _LIGHT}
+    return {each["control"] for each in findings if each["pending"] or each["gauge"] or each["severity"] in _LIGHT}
 
 
 def _forgotten(warnings: Iterable[str]) -> Iterator[str]:
@@ -254,7 +254,8 @@ def _objects(row: Mapping[str, Any] | None) -> list[dict[str, Any]] | None:
     objects = managed.get("objects") if isinstance(managed, Mapping) else None
     if not isinstance(objects, list):
         return None
-    return [{key: entry.get(key) for key in ("kind", "object", "by")} for entry in _dicts(objects)]
+    rows = [{key: entry.get(key) for key in ("kind", "object", "by")} for entry in _dicts(objects)]
+    return [row for row in rows if all(isinstance(value, str) for value in row.values())]
 
 
 def _parts(result: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

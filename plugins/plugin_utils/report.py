@@ -19,7 +19,13 @@ from datetime import date, datetime, timezone
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes
-from ansible_collections.bulwark.node.plugins.plugin_utils.assess import Subject, assess, assess_fleet, subject
+from ansible_collections.bulwark.node.plugins.plugin_utils.assess import (
+    FACTS_SCHEMA,
+    Subject,
+    assess,
+    assess_fleet,
+    subject,
+)
 from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import AUTO, load
 from ansible_collections.bulwark.node.plugins.plugin_utils.findings import SEVERITIES, STATUSES
 from ansible_collections.bulwark.node.plugins.plugin_utils.outcomes import Run
@@ -28,7 +34,6 @@ from ansible_collections.bulwark.node.plugins.plugin_utils.plain import PlainErr
 __all__ = ["SCHEMA", "ReportError", "build", "came_to", "compared", "dumps", "failing", "hosts_of", "write"]
 
 SCHEMA = 1
-FACTS_SCHEMA = 1
 
 # Findings name weaknesses of machines: the owner writes; the group (a CI job, a collector) reads; nobody else.
 _FILE_MODE = 0o640
@@ -47,16 +52,19 @@ def build(
     generated: datetime,
     run: Run | None = None,
     subjects: Mapping[str, Subject] | None = None,
+    refused: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The report on the results that ``bulwark.node.node_facts`` gave, per host name; ``generated`` has a time zone.
 
     A host without a usable result is in the report with its reason, without facts and without findings. With ``run`` the
     results are those after it, and each host has an ``outcome``. A host that ``subjects`` lacks is judged by what its facts
-    ask for.
+    ask for; one that ``refused`` has is none to judge, for the reason there.
     """
     now = generated.astimezone(timezone.utc)
     judges = {
-        host: _Judge((subjects or {}).get(host) or subject(host, load((AUTO,), "")), now.date())
+        host: _Judge(
+            (subjects or {}).get(host) or subject(host, load((AUTO,), "")), now.date(), (refused or {}).get(host)
+        )
         for host in sorted(results)
     }
     hosts = {
@@ -90,7 +98,7 @@ def compared(made: Mapping[str, Any], older: Any, path: str) -> dict[str, Any]:
             found += [{"host": name, **entry} for entry in entries]
     return {
         "path": path,
-        "generated": str(older.get("generated")),
+        "generated": generated if isinstance(generated := older.get("generated"), str) else "an older report",
         "worse": worse,
         "fixed": fixed,
         "new": sorted(set(made["hosts"]) - set(older["hosts"])),
@@ -111,10 +119,14 @@ def _is_row(row: Any) -> bool:
 
 
 def failing(report: Mapping[str, Any], least: str) -> dict[str, list[str]]:
-    """The controls that fail with this severity or a worse one, by host, for the hosts that have any."""
+    """The controls that fail with this severity or a worse one, or could not be judged for an error, by host, for those that have any."""
     enough = SEVERITIES[: SEVERITIES.index(least) + 1]
     found = {
-        name: [each["control"] for each in host["findings"] if each["status"] == "fail" and each["severity"] in enough]
+        name: [
+            each["control"]
+            for each in host["findings"]
+            if each["status"] in ("fail", "error") and each["severity"] in enough
+        ]
         for name, host in report["hosts"].items()
     }
     return {name: controls for name, controls in found.items() if controls}
@@ -136,8 +148,11 @@ class _Judge:
 
     subject: Subject
     today: date
+    refused: str | None
 
     def row(self, result: Any) -> dict[str, Any]:
+        if self.refused is not None:
+            return self.made("failed", self.refused, None, [])
         try:
             status, reason, facts = _outcome(plain(result))
         except PlainError as exc:

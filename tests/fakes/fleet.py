@@ -209,6 +209,7 @@ def _finding(control: Control, status: str, facts: Mapping[str, Any]) -> dict[st
         if status == "waived"
         else None,
         "pending": control.pending,
+        "gauge": control.gauge,
     }
 
 

@@ -325,7 +325,7 @@ def test_groups_are_judged_by_baselines_parameters_and_waivers_of_their_own(flee
     ("variables", "message"),
     [
         ({"audit_baselines": ["missing.yml"]}, "missing.yml: cannot be read: No such file or directory"),
-        ({"audit_params": {"no_such": 1}}, "this: params: has 'no_such'; expected some of"),
+        ({"audit_params": {"no_such": 1}}, "this: params: has 'no_such', which no baseline has"),
         (
             {"audit_waivers": [{"control": "thp-direct-compaction", "reason": "x"}]},
             "missing required arguments: expires",

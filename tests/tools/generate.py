@@ -319,7 +319,7 @@ def _baseline(path: Path) -> str:
 def _control(row: Mapping[str, Any]) -> str:
     rule = row["expect"] if "expect" in row else row["value"]
     asked = _code(rule) + ("" if "expect" in row else ", alike on all hosts of a pool")
-    grade = row["severity"] + (", pending" if row.get("pending") else "")
+    grade = row["severity"] + "".join(f", {key}" for key in ("pending", "gauge") if row.get(key))
     lines = [f"### {row['id']}", "", f"**{grade}**: {_flat(row['title'])}. {_flat(row['why'])}", ""]
     lines += [f"- expects {asked}"]
     if row.get("when"):

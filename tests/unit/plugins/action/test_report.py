@@ -33,6 +33,10 @@ class Screen:
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str | None]] = []
+        self.warnings: list[str] = []
+
+    def warning(self, msg: str) -> None:
+        self.warnings.append(msg)
 
     def display(self, msg: str, color: str | None = None) -> None:
         self.lines.append((msg, color))
@@ -249,6 +253,24 @@ def test_each_host_is_judged_by_what_it_is_given(tmp_path: Path, screen: Screen)
     assert borne["waiver"] == {"reason": "until the new kernel", "expires": "9999-12-31"}
 
 
+def test_a_typo_of_one_host_costs_no_other_its_report(tmp_path: Path, screen: Screen) -> None:
+    nobody = {"control": "thp-direct-compaction", "reason": "x", "expires": "9999-12-31", "hosts": ["nobody"]}
+    args: dict[str, Any] = {"a": {"params": {"x": 1}}, "b": {"waivers": [nobody]}}
+    result = run(results={"a": OK, "b": OK}, dir=str(tmp_path), hosts=args)
+    assert result["msg"] == "1 of 2 hosts could not be audited; no facts from: a"
+    written = json.loads((tmp_path / "report.json").read_text())["hosts"]
+    assert (written["a"]["reason"], written["b"]["status"]) == ("params: has 'x', which no baseline has", "ok")
+    assert screen.warnings == [
+        "waivers: nobody of this run is, or is in, what a waiver names: thp-direct-compaction: nobody"
+    ]
+
+
+def test_what_cannot_be_judged_for_an_error_fails_the_run_too(tmp_path: Path, screen: Screen) -> None:
+    facts = {"schema": 1, "hugepages": {"pools": [{"unclaimed": "x"}]}}
+    result = run(results={"a": {"ansible_facts": {"bulwark": facts}}}, dir=str(tmp_path), fail_on="low")
+    assert result["hosts_failing"] == ["a"]
+
+
 def test_an_older_report_is_compared(tmp_path: Path, screen: Screen) -> None:
     def node(thp: str) -> dict[str, Any]:
         return {"ansible_facts": {"bulwark": {"schema": 1, "transparent_hugepages": {"enabled": thp, "defrag": thp}}}}
@@ -276,14 +298,14 @@ def test_an_older_report_is_compared(tmp_path: Path, screen: Screen) -> None:
             {"hosts": {"a": {"baselines": ["common", "nothing"]}}},
             "a: baselines: has 'nothing'; expected auto, one of common",
         ),
-        ({"hosts": {"a": {"baselines": "common"}}}, "hosts: 'a': baselines: is 'common'; expected a list"),
+        ({"hosts": {"a": {"baselines": "common"}}}, "a: baselines: is 'common'; expected a list"),
         (
             {"hosts": {"a": {"baselines": ["/nowhere.yml"]}}},
             "a: /nowhere.yml: cannot be read: No such file or directory",
         ),
         ({"hosts": {"a": {"params": {"x": 1}}}}, "a: params: has 'x', which no baseline has"),
         ({"hosts": {"a": {"waivers": [{"control": "x"}]}}}, "a: waivers[0]: is {'control': 'x'}; expected control"),
-        ({"hosts": {"a": {"wavers": []}}}, "hosts: 'a' has {'wavers': []}; expected some of baselines, groups, params"),
+        ({"hosts": {"a": {"wavers": []}}}, "a: hosts: has {'wavers': []}; expected some of baselines, groups, params"),
         (
             {"compare": "/nowhere.json"},
             "compare: cannot read /nowhere.json: No such file or directory; expected an older",

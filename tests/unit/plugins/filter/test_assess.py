@@ -27,8 +27,16 @@ def test_the_findings_of_one_host_are_returned() -> None:
 @pytest.mark.parametrize(
     ("facts", "options", "message"),
     [
-        (None, {}, "was given no facts; expected ansible_facts.bulwark"),
-        ({"a": 1}, {}, "was given no facts; expected ansible_facts.bulwark"),
+        (None, {}, "was given no facts of schema 1; expected ansible_facts.bulwark"),
+        ({"a": 1}, {}, "was given no facts of schema 1; expected ansible_facts.bulwark"),
+        ({**FACTS, "schema": 2}, {}, "was given no facts of schema 1; expected ansible_facts.bulwark"),
+        (FACTS, {"baselines": 3}, "baselines: is 3; expected a list of names and paths"),
+        (FACTS, {"groups": 3}, "groups: is 3; expected a list of names"),
+        (
+            FACTS,
+            {"waivers": [{"control": ["a"], "reason": "x", "expires": "9999-12-31"}]},
+            "waivers[0]: control: is ['a']",
+        ),
         (FACTS, {"baselines": ["none"]}, "baselines: has 'none'; expected auto"),
         (FACTS, {"params": {"x": 1}}, "params: has 'x'"),
         (FACTS, {"waivers": [1]}, "waivers[0]: is 1; expected control, reason and expires"),

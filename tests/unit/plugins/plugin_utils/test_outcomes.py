@@ -226,7 +226,8 @@ def test_a_new_control_is_neither_fixed_nor_worse() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "status"), [("severity: low", "changed"), ("pending: true", "changed"), ("title: x", "worse")]
+    ("keys", "status"),
+    [("severity: low", "changed"), ("pending: true", "changed"), ("gauge: true", "changed"), ("title: x", "worse")],
 )
 def test_what_is_light_or_waits_for_a_restart_stops_no_run_and_is_named(tmp_path: Path, keys: str, status: str) -> None:
     (tmp_path / "own.yml").write_text(f"controls: [{{id: {THP}, {keys}}}]")
