@@ -34,6 +34,8 @@ _MARKS = {
 }
 # Below it a page is a square of its own, above it a pool is one bar.
 _MAX_SQUARES = 32
+# LONG_MAX: systemd lifts fs.file-max to it.
+_MOST = (1 << 63) - 1
 _LOWEST_LIMIT = 64
 _EXPECTED: dict[type[Any], str] = {
     dict: "a dictionary",
@@ -354,7 +356,7 @@ def _rlimits(facts: Mapping[str, Any]) -> Any:
         "ceiling": None if nr_open is None else _log(nr_open, top),
         "nr_open": nr_open,
         "ceilings": [
-            (name, value)
+            (name, "no limit" if value == _MOST else value)
             for name, value in (
                 ("fs.file-max", _int(ceilings, "file_max", at)),
                 ("open files now", _int(ceilings, "file_nr", at)),
