@@ -15,6 +15,12 @@ from ansible_collections.bulwark.node.plugins.plugin_utils.ssh import connection
 __all__ = ["ActionModule"]
 
 
+_NOTHING = (
+    "settings: nothing is asked for; expected one of hugepages, transparent_hugepages, kernel_args, kvm, bridges and rlimits, or in the"
+    " role harden a harden_profile, or one of these with harden_ before it"
+)
+
+
 class ActionModule(ActionBase):
     """The action of ``bulwark.node.settings``."""
 
@@ -24,6 +30,9 @@ class ActionModule(ActionBase):
         """The module's result."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments, bridges = dict(self._task.args), self._task.args.get("bridges")
+        # Without a word to the node: nothing that it says could help.
+        if not any(arguments.values()):
+            return {**result, "failed": True, "msg": _NOTHING}
         if isinstance(bridges, Mapping):
             by_ssh = is_ssh(self._connection)
             ways = {

@@ -216,7 +216,7 @@ def test_a_restart_is_done_and_told_and_foretold(stage: Stage, check: bool) -> N
     [
         ({"harden_profile": "tpyo"}, "value of harden_profile must be one of: kubernetes_node, kvm_host", True),
         ({"harden_kvm": None}, "argument 'harden_kvm' is of type", False),
-        ({"harden_kvm": {}}, "Nothing is asked for.", False),
+        ({"harden_kvm": {}}, "settings: nothing is asked for; expected one of hugepages", False),
         ({"harden_install_packages": True}, "Install what loads modules of the kernel: ", False),
     ],
     ids=["profile", "null", "nothing", "package"],

@@ -30,7 +30,7 @@ BRIDGES = {"bridges": [{"name": "br0", "mtu": 9000}]}
         # A playbook does not answer in its place.
         ("local", {"bridges": {**BRIDGES, "fresh_connection": "possible"}}, "", (None, "none")),
         ("ssh", {"kvm": {"tun": True}}, "192.0.2.1 5000 192.0.2.2 22", None),
-        ("ssh", {"bridges": None}, "192.0.2.1 5000 192.0.2.2 22", None),
+        ("ssh", {"bridges": None, "kvm": {"tun": True}}, "192.0.2.1 5000 192.0.2.2 22", None),
     ],
 )
 def test_the_module_learns_of_the_connection_where_bridges_are_set(
@@ -60,3 +60,13 @@ def test_the_module_learns_of_the_connection_where_bridges_are_set(
         assert (given["bridges"]["ssh_connection"], given["bridges"]["fresh_connection"]) == expected
         assert given["bridges"]["bridges"] == BRIDGES["bridges"]
         assert bool(asked) == (transport == "ssh")
+
+
+@pytest.mark.parametrize("arguments", [{}, {"bridges": None}, {"kvm": {}, "rlimits": []}])
+def test_where_nothing_is_asked_for_no_node_is(monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any]) -> None:
+    action: Any = ActionModule.__new__(ActionModule)
+    action._task = SimpleNamespace(args=arguments)
+    monkeypatch.setattr(ActionBase, "run", lambda *args, **kwargs: {})
+    result = action.run(task_vars={})
+    assert result["failed"] is True
+    assert result["msg"].startswith("settings: nothing is asked for; expected one of hugepages")
