@@ -272,14 +272,15 @@ def _because(path: str, facts: Mapping[str, Any]) -> str:
             else []
         )
         return f"the facts subset {subset} failed{': ' + str(told[0]) if told and told[0] else ''}"
-    reason, value = None, facts
+    reason: str | None = None
+    value: Any = facts
     for step in steps:
         if not isinstance(value, Mapping):
             break
         key = step.partition("[")[0]
         own = [value.get(name) for name in (f"{key}_reason", "reason")]
         reason = next((text for text in own if isinstance(text, str) and text), reason)
-        value = value.get(key)  # type: ignore[assignment]
+        value = value.get(key)
     name = path.removeprefix("facts.").removesuffix("[]")
     return f"{name} is not known{': ' + reason if reason else ''}"
 

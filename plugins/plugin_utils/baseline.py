@@ -157,6 +157,9 @@ def load(entries: tuple[str, ...], folder: str) -> Baselines:
     for entry in files:
         path = os.path.join(folder, entry)
         text = _text(path)
+        # What goes with it can be changed in it.
+        included = _closure(map(str, _list(path, "includes", text.get("includes"))), ours)
+        known.update((name, ours[name]) for name in ours if name in included and name not in known)
         every = {**ours, **known}
         tunable = {*_params(path, text), *(name for baseline in every.values() for name in baseline.params)}
         overriding, own = _read(path, path, text, known, tunable)
@@ -164,7 +167,6 @@ def load(entries: tuple[str, ...], folder: str) -> Baselines:
         # Two files of one name are two baselines.
         known[path] = own
         (detected if own.detect else named).append(path)
-        known.update((name, ours[name]) for name in _closure(own.includes, ours) if name not in known)
     return Baselines(tuple(named), tuple(detected), known, {**ours, **known})
 
 

@@ -39,8 +39,9 @@ _PROJECTIONS = ("projection", "value_projection", "filter_projection")
 _NULL: dict[str, Any] = {"type": "literal", "value": None, "children": []}
 # These take a null for what it is.
 _ABOUT_NULL = ("not_null", "type")
-# Deeper than any that is written by hand; the parser itself recurses.
+# Longer and deeper than any that is written by hand. What evaluates a tree recurses, on a stack that others have used already.
 _MAX_LENGTH = 4000
+_MAX_DEPTH = 100
 # Of seven open questions or more, nobody needs to know more than that they are open.
 _MAX_TRIES = 64
 
@@ -72,7 +73,10 @@ class Expression:
     def __init__(self, text: str) -> None:
         self.text = text
         try:
-            self.tree = _rooted(_parsed(text), leading=True)
+            parsed = _parsed(text)
+            if _depth(parsed) > _MAX_DEPTH:
+                raise ExpressionError("is nested too deeply")
+            self.tree = _rooted(parsed, leading=True)
             _check(self.tree)
         except RecursionError as exc:
             raise ExpressionError("is nested too deeply") from exc
@@ -341,6 +345,15 @@ def _parsed(text: str) -> dict[str, Any]:
     except exceptions.ParseError as exc:
         raise ExpressionError(f"at character {exc.lex_position + 1}: {exc.token_value!r} was not expected") from exc
     return tree
+
+
+def _depth(tree: dict[str, Any]) -> int:
+    """How many levels a tree has."""
+    depth, level = 0, [tree]
+    while level:
+        level = [child for node in level for child in node.get("children", []) if isinstance(child, dict)]
+        depth += 1
+    return depth
 
 
 def _rooted(node: dict[str, Any], leading: bool) -> dict[str, Any]:

@@ -208,7 +208,8 @@ def test_rlimits_sets_two_targets_in_one_call_and_gives_them_back(here: Stage, k
 def test_harden_without_a_profile_or_an_option_says_what_it_takes(here: Stage) -> None:
     played = here.play("harden", {})
     assert played.rc == 2
-    assert "Set harden_profile to one of kubernetes_node, kvm_host, kubevirt_node, or name" in played.output
+    assert "settings: nothing is asked for; expected one of hugepages, " in played.output
+    assert "or in the role harden a harden_profile, or one of these with harden_ before it" in played.output
     assert "changed=0" in played.output
     played = here.play("harden", {"harden_profile": "database"})
     assert "value of harden_profile must be one of: kubernetes_node, kvm_host, kubevirt_node" in played.output

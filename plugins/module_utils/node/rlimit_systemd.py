@@ -263,11 +263,13 @@ def await_program(host: Host, unit: str) -> None:
 
 
 def _is_starting(host: Host, row: Mapping[str, str]) -> bool:
-    pid = row.get("MainPID", "0")
-    name = (host.read(f"/proc/{pid}/comm") or "").rstrip("\n")
-    # A moment after it was forked it is PID 1 in all but its number.
-    forked = host.read(f"/proc/{pid}/cmdline") if name == "systemd" else None
-    return name.startswith("(") or name == _EXECUTOR or (forked is not None and forked == host.read("/proc/1/cmdline"))
+    proc = f"/proc/{row.get('MainPID', '0')}"
+    before, arguments, after = (host.read(f"{proc}/{file}") for file in ("comm", "cmdline", "comm"))
+    name = (before or "").rstrip("\n")
+    if name == "systemd":
+        # A moment after it was forked it is PID 1 in all but its number; then it becomes its executor, not all at one time.
+        return before != after or arguments in ("", host.read("/proc/1/cmdline"))
+    return name.startswith("(") or name == _EXECUTOR
 
 
 def _target(

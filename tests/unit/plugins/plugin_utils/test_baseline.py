@@ -113,6 +113,13 @@ def test_a_file_adds_controls_and_overrides_some_keys_of_others(ours: Path) -> N
     assert load(("auto",), "").controls({}, made.params, {})[0].severity == "low"
 
 
+def test_a_file_changes_what_goes_with_it(ours: Path) -> None:
+    name = own(ours, includes=["kvm"], controls=[{"id": "a", "severity": "high"}, {"id": "b", "title": "New"}])
+    made = load((name,), str(ours))
+    controls = {each.id: each for each in made.controls({}, {}, {})}
+    assert (sorted(controls), controls["a"].severity, controls["b"].title) == (["a", "b"], "high", "New")
+
+
 def test_a_file_may_stand_alone_detect_include_and_tune(ours: Path) -> None:
     name = own(
         ours,
@@ -121,7 +128,7 @@ def test_a_file_may_stand_alone_detect_include_and_tune(ours: Path) -> None:
         controls=[control(expect="facts.x == params.mine")],
     )
     made = load((name,), str(ours))
-    assert ids(made) == "own-rule a"
+    assert sorted(ids(made).split()) == ["a", "own-rule"]
     assert {name: param.default for name, param in made.params.items()} == {"mine": "x", "limit": 5}
     second = own(
         ours,
@@ -129,8 +136,8 @@ def test_a_file_may_stand_alone_detect_include_and_tune(ours: Path) -> None:
         controls=[control(id="d", expect="facts.x == params.mine"), {"id": "own-rule", "title": "New"}],
     )
     both = load((name, second), str(ours))
-    assert ids(both) == "own-rule a d"
-    assert next(iter(both.controls({}, {}, {}))).title == "New"
+    assert sorted(ids(both).split()) == ["a", "d", "own-rule"]
+    assert {each.id: each.title for each in both.controls({}, {}, {})}["own-rule"] == "New"
 
 
 @pytest.mark.parametrize(

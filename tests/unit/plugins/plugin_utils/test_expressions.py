@@ -211,7 +211,7 @@ def test_facts_of_another_type_are_an_error_and_no_null(text: str, message: str)
         ("!facts.a", "negates facts alone; write !(facts.a)"),
         ("&facts.a", "has & outside of a function's arguments"),
         ("facts.l[::0]", "has a slice whose step is 0"),
-        ("||".join(["facts"] * 560), "is nested too deeply"),
+        ("||".join(["facts"] * 101), "is nested too deeply"),
         ("x" * 4001, "has 4001 characters; expected at most 4000"),
         ("(" * 2000 + "a" + ")" * 1999, "is nested too deeply"),
     ],

@@ -723,12 +723,32 @@ def test_nothing_is_reloaded_or_restarted_without_consent_and_a_second_run_still
 
 
 @pytest.mark.parametrize("name", ["(containerd)", "systemd-executo", "systemd"])
+@pytest.mark.parametrize("arguments", ["/sbin/init\0", ""])
 def test_a_unit_s_process_is_looked_at_when_it_is_the_unit_s_program(
-    machine: Make, name: str, monkeypatch: pytest.MonkeyPatch
+    machine: Make, name: str, arguments: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    host = machine({"/proc/1/cmdline": "/sbin/init\0", "/proc/700/cmdline": arguments})
+    host.slow = {"containerd.service": [name, name]}
+    run(host, limits=nofile(65536), systemd_units=["containerd.service"], daemon_reload=True, restart=True)
+    assert limits_of(host, 700)["nofile"] == Limit(65536, 65536)
+
+
+def test_a_process_that_becomes_another_while_it_is_looked_at_is_looked_at_again(
+    machine: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     host = machine({"/proc/1/cmdline": "/sbin/init\0", "/proc/700/cmdline": "/sbin/init\0"})
-    host.slow = {"containerd.service": [name, name]}
+    host.slow = {"containerd.service": ["systemd", "systemd-executo"]}
+    read = host.read
+
+    def becoming(path: str, *most: int) -> str | None:
+        if path == "/proc/700/cmdline" and read("/proc/700/comm") == "systemd\n":
+            host.write("/proc/700/comm", "systemd-executo\n")
+            return "/usr/lib/systemd/systemd-executor\0"
+        return read(path, *most)
+
+    monkeypatch.setattr(host, "read", becoming)
     run(host, limits=nofile(65536), systemd_units=["containerd.service"], daemon_reload=True, restart=True)
     assert limits_of(host, 700)["nofile"] == Limit(65536, 65536)
 
