@@ -223,7 +223,7 @@ class Translation:
             for key in recorded.keys() & answered.keys():
                 if key == "resourceVersion":
                     self.versions[int(recorded[key])] = answered[key]
-                elif key in ("uid", "continue"):
+                elif key in ("uid", "continue", "creationTimestamp"):
                     self.names[recorded[key]] = answered[key]
                 self.learn(recorded[key], answered[key])
         elif isinstance(recorded, list) and isinstance(answered, list):
