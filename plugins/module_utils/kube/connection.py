@@ -1,0 +1,174 @@
+# Copyright (c) 2026, the bulwark.node authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The package ``kubernetes`` as we use it: its configuration, its credentials and its pool of connections.
+
+Its API classes are left alone: they cost seconds to import, and ``ApiClient.call_api`` has another signature in
+each few releases. The configuration and ``RESTClientObject.pool_manager`` have been the same from 29 to 37.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.module_utils.basic import missing_required_lib
+
+from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OptionError
+from ansible_collections.bulwark.node.plugins.module_utils.kube.errors import Answer
+
+__all__ = ["Connection", "TransportError", "connection"]
+
+# Which of the package's settings an option is.
+_SETTINGS = {
+    "host": "host",
+    "ca_cert": "ssl_ca_cert",
+    "client_cert": "cert_file",
+    "client_key": "key_file",
+    "validate_certs": "verify_ssl",
+    "proxy": "proxy",
+    "no_proxy": "no_proxy",
+}
+
+
+class TransportError(Exception):
+    """No answer. ``sent``: the server may have had the request; ``hopeless``: another try would end alike."""
+
+    def __init__(self, text: str, sent: bool, hopeless: bool = False) -> None:
+        super().__init__(text)
+        self.sent = sent
+        self.hopeless = hopeless
+
+
+class Connection:
+    """The one adapter for sending: bytes out, an Answer back, nothing repeated."""
+
+    def __init__(self, configuration: Any, impersonate: Mapping[str, Any]) -> None:
+        import urllib3
+        from kubernetes.client.rest import RESTClientObject
+
+        self._urllib3 = urllib3
+        self._configuration = configuration
+        self._pool = RESTClientObject(configuration).pool_manager
+        self._impersonate = impersonate
+        self.server: str = configuration.host
+        if not configuration.verify_ssl:
+            # It was asked for; a warning on stderr with each request would be all that comes of it.
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+
+    def send(self, method: str, path: str, body: Any, content_type: str, timeout: float) -> Answer:
+        """Send one request and read the whole answer. Raises TransportError."""
+        errors = self._urllib3.exceptions
+        try:
+            response = self._pool.request(
+                method,
+                self.server + path,
+                body=None if body is None else json.dumps(body).encode(),
+                headers=self._headers(content_type),
+                timeout=timeout,
+                # A repeated write may be a second write, which the caller alone can judge; a redirect would take
+                # the token elsewhere.
+                retries=False,
+                redirect=False,
+            )
+        except errors.SSLError as error:
+            raise TransportError(str(error), sent=False, hopeless=True) from error
+        except (errors.NewConnectionError, errors.ConnectTimeoutError) as error:
+            raise TransportError(str(error), sent=False) from error
+        except errors.LocationValueError as error:
+            raise TransportError(str(error), sent=False, hopeless=True) from error
+        except (errors.HTTPError, OSError) as error:
+            raise TransportError(str(error) or type(error).__name__, sent=True) from error
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(int(response.status), headers, bytes(response.data))
+
+    def _headers(self, content_type: str) -> Any:
+        headers = self._urllib3.HTTPHeaderDict({"Accept": "application/json", "Content-Type": content_type})
+        headers["User-Agent"] = "bulwark.node"
+        # Asked each time: it renews a token that has run out.
+        for setting in self._configuration.auth_settings().values():
+            if setting["in"] == "header" and setting["value"]:
+                headers[setting["key"]] = setting["value"]
+        if self._impersonate.get("user"):
+            headers["Impersonate-User"] = self._impersonate["user"]
+        for group in self._impersonate.get("groups") or ():
+            headers.add("Impersonate-Group", group)
+        return headers
+
+
+def connection(params: Mapping[str, Any]) -> Connection:
+    """Connect as the options of ``client.ARGUMENT_SPEC`` say. Nothing is sent yet. Raises BulwarkError, OptionError."""
+    impersonate = {"user": params.get("impersonate_user"), "groups": params.get("impersonate_groups") or []}
+    if impersonate["groups"] and not impersonate["user"]:
+        raise OptionError("impersonate_user", None, "a user, for a server impersonates no groups without one")
+    host = params.get("host")
+    if host and not host.startswith(("https://", "http://")):
+        raise OptionError("host", host, "a URL, such as https://192.0.2.1:6443")
+    return Connection(_configuration(params), impersonate)
+
+
+def _configuration(params: Mapping[str, Any]) -> Any:
+    """The package's Configuration: where it comes from as kubernetes.core decides it, then the options over it."""
+    try:
+        from kubernetes.client.configuration import Configuration
+        from kubernetes.config.config_exception import ConfigException
+    except ImportError:
+        raise BulwarkError(missing_required_lib("kubernetes"), {"exception": traceback.format_exc()}) from None
+    configuration = Configuration()
+    if not (params.get("host") and (params.get("api_key") or params.get("client_cert"))):
+        try:
+            _load(params, configuration)
+        except (ConfigException, OSError, ValueError, TypeError) as error:
+            raise BulwarkError(_no_configuration(params, error)) from error
+    for option, setting in _SETTINGS.items():
+        if params.get(option) is not None:
+            value = params[option]
+            setattr(configuration, setting, value.rstrip("/") if option == "host" else value)
+    if params.get("api_key"):
+        _set_token(configuration, params["api_key"])
+    if params.get("proxy_headers"):
+        import urllib3
+
+        given = {key: value for key, value in params["proxy_headers"].items() if value is not None}
+        configuration.proxy_headers = urllib3.make_headers(**given) if given else configuration.proxy_headers
+    return configuration
+
+
+def _load(params: Mapping[str, Any], configuration: Any) -> None:
+    """A kubeconfig where one or a context is named; else what a pod is given; else the default kubeconfig."""
+    from kubernetes.config.config_exception import ConfigException
+    from kubernetes.config.incluster_config import load_incluster_config
+    from kubernetes.config.kube_config import load_kube_config, load_kube_config_from_dict
+
+    kubeconfig, context = params.get("kubeconfig"), params.get("context")
+    # The file is the user's: refreshed tokens are not written into it.
+    how = {"context": context, "client_configuration": configuration, "persist_config": False}
+    if isinstance(kubeconfig, Mapping):
+        load_kube_config_from_dict(config_dict=dict(kubeconfig), **how)
+        return
+    if not kubeconfig and not context:
+        try:
+            load_incluster_config(client_configuration=configuration)
+            return
+        except ConfigException:
+            pass
+    load_kube_config(config_file=kubeconfig, **how)
+
+
+def _no_configuration(params: Mapping[str, Any], error: Exception) -> str:
+    given = params.get("kubeconfig")
+    source = "the kubeconfig that was given" if isinstance(given, Mapping) else given or "no kubeconfig was given"
+    context = f", context {params['context']}" if params.get("context") else ""
+    return (
+        f"kubeconfig: {source}{context}: {error}. Expected kubeconfig (K8S_AUTH_KUBECONFIG), host with api_key or client_cert,"
+        " a pod with a service account, or ~/.kube/config"
+    )
+
+
+def _set_token(configuration: Any, token: str) -> None:
+    """Use this token, whatever a kubeconfig said. The key is ``authorization`` in old releases, ``BearerToken`` in new."""
+    configuration.refresh_api_key_hook = None
+    configuration.api_key_prefix = {}
+    configuration.api_key = dict.fromkeys(("authorization", "BearerToken"), f"Bearer {token}")
