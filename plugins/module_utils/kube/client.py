@@ -344,15 +344,14 @@ class Client:
     def whoami(self) -> str | None:
         """The user that the server takes us for; where it cannot tell (before 1.28), what we were told, or None."""
         review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-        asked = Asked("create", "authentication.k8s.io", "selfsubjectreviews", server=self.sender.server)
-        path = Resource(asked.group, "v1", asked.resource).path()
+        path = Resource("authentication.k8s.io", "v1", "selfsubjectreviews").path()
         try:
             # Once: it only adorns an error.
             answer = self.sender.send("POST", path, review, _JSON, _REQUEST_SECONDS)
         except TransportError:
             return self.user
-        info = (answer.json().get("status") or {}).get("userInfo") or {}
-        self.user = info.get("username") or self.user
+        if answer.status < 300:
+            self.user = answer.json()["status"]["userInfo"].get("username") or self.user
         return self.user
 
     def _send(

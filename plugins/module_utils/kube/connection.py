@@ -114,13 +114,14 @@ def _configuration(params: Mapping[str, Any]) -> Any:
     try:
         from kubernetes.client.configuration import Configuration
         from kubernetes.config.config_exception import ConfigException
+        from yaml import YAMLError
     except ImportError:
         raise BulwarkError(missing_required_lib("kubernetes"), {"exception": traceback.format_exc()}) from None
     configuration = Configuration()
     if not (params.get("host") and (params.get("api_key") or params.get("client_cert"))):
         try:
             _load(params, configuration)
-        except (ConfigException, OSError, ValueError, TypeError) as error:
+        except (ConfigException, YAMLError, OSError, ValueError, TypeError, AttributeError) as error:
             raise BulwarkError(_no_configuration(params, error)) from error
     for option, setting in _SETTINGS.items():
         if params.get(option) is not None:
