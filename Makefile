@@ -42,9 +42,12 @@ venv: $(READY) ## make .venv: ansible-core, the tools, and this checkout as bulw
 $(READY): requirements.txt tests/requirements.txt
 	test -x $(BIN)/pip || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
 	time $(BIN)/pip install --quiet 'ansible-core~=$(CORE).0' $(^:%=-r %)
-	site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ansible_collections/bulwark && \
-	mkdir -p $$site && ln -sfn '$(CURDIR)' $$site/node
+	$(call link,$(BIN))
 	touch $@
+
+# This checkout, as Python finds it in the environment whose programs are in the folder $(1).
+link = site=$$($(1)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ansible_collections/bulwark && \
+	mkdir -p $$site && ln -sfn '$(CURDIR)' $$site/node
 
 # On this machine the modules run on the environment's own Python: it is there, and it starts,
 # which the first python3.x in PATH (a shim, say) need not.
@@ -115,12 +118,24 @@ picture: $(READY) ## take the picture of report.html that is in the README
 # The cores that `make` does not take itself; 2.16 is the oldest that meta/runtime.yml allows.
 OTHER_CORES := $(filter-out $(CORE),2.16 2.18 $(DEFAULT_CORE))
 .PHONY: gates $(OTHER_CORES:%=core-%) core-newest
-gates: artifact $(OTHER_CORES:%=core-%) core-newest ## what a release takes: the tarball, galaxy-importer, each ansible-core
+gates: artifact kubernetes-oldest $(OTHER_CORES:%=core-%) core-newest ## what a release takes: the tarball, galaxy-importer, each ansible-core
 $(OTHER_CORES:%=core-%): core-%:
 	time $(MAKE) CORE=$* unit sanity
 
 core-newest: $(READY) tree
 	time tests/tools/newest.sh $(TREE) $(CURDIR)/$(BIN)/python
+
+# The environment of the tests has the newest package kubernetes, this one the oldest that requirements.txt allows.
+.PHONY: kubernetes-oldest
+kubernetes-oldest: .venv-kubernetes/ready
+	time .venv-kubernetes/bin/pytest --quiet tests/unit/plugins/module_utils/kube
+
+.venv-kubernetes/ready: requirements.txt
+	test -x $(@D)/bin/pip || { rm -rf $(@D); $(PYTHON) -m venv $(@D); }
+	time $(@D)/bin/pip install --quiet 'ansible-core~=$(DEFAULT_CORE).0' cryptography pytest \
+		"$$(sed -n 's/^kubernetes>=\(.*\)/kubernetes==\1.*/p' requirements.txt)"
+	$(call link,$(@D)/bin)
+	touch $@
 
 .PHONY: artifact
 artifact: build .venv-importer/ready
