@@ -376,18 +376,21 @@ class Client:
         asked = Asked(verb, resource.group, full, namespace, name, self.sender.server)
         repeatable = method == "GET" or dry_run or _has_precondition(body)
         with self.within(self.deadline):
-            attempt = 0
+            attempt, maybe_done = 0, False
             while True:
                 attempt += 1
                 try:
                     answer = self.sender.send(method, path, body, content_type, self._request_seconds())
                 except TransportError as lost:
+                    maybe_done = maybe_done or lost.sent
                     again = not lost.hopeless and (repeatable or not lost.sent)
                     if not again or not self._pause(attempt, None):
-                        raise self._unreachable(asked, lost, attempt) from lost
+                        raise self._unreachable(asked, lost, attempt, maybe_done) from lost
                     continue
-                if answer.status < 300:
-                    return answer.json()
+                found = answer.json()
+                # A proxy's own page may come with 200.
+                if answer.status < 300 and found:
+                    return found
                 # What an eviction is refused with is the budget's answer, or a webhook's.
                 passing = answer.status == 429 or (answer.status in _PASSING and repeatable)
                 if subresource == "eviction" or not passing or not self._pause(attempt, answer.retry_after):
@@ -416,15 +419,15 @@ class Client:
             return self.whoami()
         return self.user
 
-    def _unreachable(self, asked: Asked, lost: TransportError, attempts: int) -> Unreachable:
+    def _unreachable(self, asked: Asked, lost: TransportError, attempts: int, maybe_done: bool) -> Unreachable:
         tries = f" ({attempts} attempts)" if attempts > 1 else ""
         remedy = "Check host, kubeconfig and proxy, and that the server runs"
         if lost.hopeless:
             remedy = "Check host, ca_cert and validate_certs"
-        elif lost.sent and not attempts > 1 and asked.verb not in ("get", "list"):
+        elif maybe_done and asked.verb not in ("get", "list"):
             remedy = "It may have been carried out: look before you repeat it"
         error = Unreachable(asked, f"no answer from {asked.server}: {lost}{tries}", user=self.user, remedy=remedy)
-        error.sent = lost.sent
+        error.sent = maybe_done
         return error
 
 

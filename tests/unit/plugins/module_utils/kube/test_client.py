@@ -27,6 +27,8 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.client import (
     Unreachable,
     merge_patch,
 )
+from ansible_collections.bulwark.node.plugins.module_utils.kube.connection import TransportError
+from ansible_collections.bulwark.node.plugins.module_utils.kube.errors import Answer
 from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube, User
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.conftest import Time, connected
 
@@ -427,6 +429,30 @@ def test_an_answer_of_something_else_is_shown_without_control_characters(client:
     with pytest.raises(KubeError, match=r"407: <html> .31mproxy says no</html>. This was no Kubernetes API") as caught:
         client.get(NODES, "a")
     assert "\x1b" not in str(caught.value)
+
+
+def test_a_page_that_comes_with_success_is_none(client: Client, kube: FakeKube) -> None:
+    kube.fault(status=200, text="<html>log in</html>")
+    with pytest.raises(KubeError, match=r"200: <html>log in</html>\. This was no Kubernetes API"):
+        list(client.list(PODS))
+
+
+def test_a_write_that_may_have_come_through_once_is_not_said_to_be_undone(kube: FakeKube, time: Time) -> None:
+    class Lossy:
+        """First the answer is lost, then the server is gone."""
+
+        server = "http://192.0.2.1"
+
+        def __init__(self) -> None:
+            self.sent = iter([True, False, False, False, False, False, False, False, False, False])
+
+        def send(self, *_request: Any) -> Answer:
+            raise TransportError("gone", next(self.sent))
+
+    client = Client(Lossy(), deadline=10, clock=time.clock())
+    with pytest.raises(Unreachable, match="It may have been carried out") as caught:
+        client.patch(NODES, "a", {"metadata": {"resourceVersion": "1"}})
+    assert caught.value.sent
 
 
 def test_what_the_server_lists_as_causes_is_told(client: Client, node: dict[str, Any]) -> None:
