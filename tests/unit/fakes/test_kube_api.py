@@ -115,6 +115,7 @@ def test_a_budget_counts_down_before_its_controller_has_looked(kube: FakeKube) -
     status, body = evict(kube, "web-0")
     assert (status, body["details"]["retryAfterSeconds"]) == (429, 10)
     kube.store.settle()
+    assert [evict(kube, f"web-{number}", dryRun=["All"])[0] for number in range(3)] == [201, 201, 201]
     assert [evict(kube, f"web-{number}")[0] for number in range(3)] == [201, 429, 429]
     kube.store.settle()
     assert evict(kube, "web-1")[0] == 429
@@ -127,6 +128,16 @@ def test_a_pod_that_is_not_ready_passes_where_the_policy_allows_it(
     add(kube, "web")
     kube.store.edit("pods", "default", "web", {"status": {"conditions": []}})
     spec = {"minAvailable": least, "selector": {}, **({"unhealthyPodEvictionPolicy": policy} if policy else {})}
+    kube.store.add("poddisruptionbudgets.policy", {"metadata": {"name": "web", "namespace": "default"}, "spec": spec})
+    kube.store.settle()
+    assert evict(kube, "web")[0] == status
+
+
+@pytest.mark.parametrize(("phase", "status"), [("Running", 429), ("Pending", 201), ("Succeeded", 201), ("Failed", 201)])
+def test_what_does_not_run_has_no_budget(kube: FakeKube, phase: str, status: int) -> None:
+    add(kube, "web")
+    kube.store.edit("pods", "default", "web", {"status": {"phase": phase}})
+    spec = {"maxUnavailable": 0, "selector": {}}
     kube.store.add("poddisruptionbudgets.policy", {"metadata": {"name": "web", "namespace": "default"}, "spec": spec})
     kube.store.settle()
     assert evict(kube, "web")[0] == status

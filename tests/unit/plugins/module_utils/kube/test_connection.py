@@ -98,10 +98,14 @@ def test_a_kubeconfig_may_be_a_dictionary(kube: FakeKube) -> None:
 
 def test_options_win_over_the_kubeconfig(kube: FakeKube) -> None:
     kube.tokens["mine"] = User("me", ("system:masters",))
-    given = {"kubeconfig": kubeconfig("http://127.0.0.1:9", token="theirs"), "host": f"{kube.url}/", "api_key": "mine"}
+    given = {"kubeconfig": kubeconfig(kube.url, token="theirs"), "context": "good", "api_key": "mine"}
     assert asked(kube, options(given)).user == "me"
     # The kubeconfig's token is not sent beside ours.
     assert kube.requests[-1].headers["authorization"] == "Bearer mine"
+    kube.tokens["theirs"] = User("they", ("system:masters",))
+    given = {"kubeconfig": kubeconfig("http://127.0.0.1:9", token="theirs"), "host": f"{kube.url}/"}
+    assert asked(kube, options(given)).user == "they"
+    assert connect(options(given)).sender.server == kube.url
 
 
 def test_the_environment_of_kubernetes_core_is_read(kube: FakeKube, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +148,8 @@ def test_a_pod_takes_its_service_account(
         monkeypatch.setattr(f"{module}.SERVICE_CERT_FILENAME", certificates.authority)
         assert asked(inside, options({})).user == "system:serviceaccount:default:runner"
         # A kubeconfig that is asked for wins.
-        given = {"kubeconfig": kubeconfig(kube.url), "context": "good"}
+        (tmp_path / "config").write_text(json.dumps(kubeconfig(kube.url)))
+        given = {"kubeconfig": str(tmp_path / "config"), "context": "good"}
         assert asked(kube, options(given)).user == "kubernetes-admin"
 
 
