@@ -18,7 +18,7 @@ import ssl
 import threading
 import urllib.parse
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.bulwark.node.tests.fakes import kube_patches
@@ -126,7 +126,6 @@ class FakeKube:
         class Handler(_Handler):
             kube = owner
 
-        self._stopped = False
         self._server = _Server(("127.0.0.1", 0), Handler)
         if self.tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -366,7 +365,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         try:
             user = self.kube.user(request, self._certificate())
             # Kept before it is carried out: who sees its effect sees it here.
-            self.kube.requests.append(Request(**{**vars(request), "user": user.name}))
+            self.kube.requests.append(replace(request, user=user.name))
             status, body = self.kube.answer(request, user)
         except Problem as problem:
             status, body = problem.code, problem.body

@@ -202,7 +202,7 @@ class Store:
         dry: bool = False,
         with_status: bool = False,
     ) -> Object:
-        """``with_status``: the status alone may be changed otherwise by the subresource alone."""
+        """``with_status``: as the subresource ``status`` does, which alone may change that."""
         with self.lock:
             old = self.get(resource, namespace, name)
             try:
@@ -483,9 +483,11 @@ class Store:
         if node["spec"].get("unschedulable"):
             wanted.append("node.kubernetes.io/unschedulable")
         ours = {*_TAINTS.values(), "node.kubernetes.io/unschedulable"}
-        taints = node["spec"].get("taints", [])
-        mine = lambda taint: taint["key"] in ours and taint["effect"] == "NoSchedule"  # noqa: E731
-        kept = [taint for taint in taints if not mine(taint) or taint["key"] in wanted]
+
+        def mine(taint: Object) -> bool:
+            return taint["key"] in ours and taint["effect"] == "NoSchedule"
+
+        kept = [taint for taint in node["spec"].get("taints", []) if not mine(taint) or taint["key"] in wanted]
         have = {taint["key"] for taint in kept if mine(taint)}
         kept += [{"key": key, "effect": "NoSchedule", "timeAdded": self.stamp()} for key in wanted if key not in have]
         new["spec"]["taints"] = kept

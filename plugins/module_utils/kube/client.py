@@ -114,6 +114,8 @@ _DEADLINE = 60.0
 _REQUEST_SECONDS = 15.0
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 10.0
+# Who was too late may try at once: the server is well.
+_CONFLICT_PAUSE = 0.05
 # The server, or what stands before it, did not get to an answer.
 _PASSING = (500, 502, 503, 504)
 _PAGE = 500
@@ -210,7 +212,7 @@ class Client:
         given already is left out: objects that came or went in between may then be there or not.
         """
         query = {"labelSelector": label_selector, "fieldSelector": field_selector, "limit": str(page)}
-        seen: set[str] = set()
+        seen: set[str | None] = set()
         while True:
             try:
                 found = self._send("GET", "list", resource, namespace, query=query)
@@ -220,10 +222,11 @@ class Client:
                 query = {key: value for key, value in query.items() if key not in ("limit", "continue")}
                 continue
             for item in found.get("items") or ():
-                uid = item["metadata"].get("uid", "")
+                uid = item["metadata"].get("uid")
                 if uid not in seen:
                     yield item
-                seen.add(uid)
+                # What is computed for each request (metrics) has none.
+                seen.update({uid} - {None})
             token = found["metadata"].get("continue")
             if not token:
                 return
@@ -314,7 +317,7 @@ class Client:
                     return put(wanted)
                 except Conflict as conflict:
                     attempt += 1
-                    if not self._pause(attempt, None):
+                    if not self._pause(attempt, None, _CONFLICT_PAUSE):
                         conflict.args = (f"{conflict}. It was changed by others {attempt} times meanwhile",)
                         raise
 
@@ -401,9 +404,9 @@ class Client:
         left: float = self._bounds.end - self.clock.monotonic()
         return max(1.0, min(_REQUEST_SECONDS, left))
 
-    def _pause(self, attempt: int, asked_for: float | None) -> bool:
+    def _pause(self, attempt: int, asked_for: float | None, first: float = _FIRST_PAUSE) -> bool:
         """Wait before the next attempt; False, without waiting, where that would be after the end."""
-        backoff = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (attempt - 1))
+        backoff = min(_LONGEST_PAUSE, first * 2.0 ** (attempt - 1))
         # Many who failed together shall not come back together.
         pause = backoff * (0.5 + self.clock.chance() / 2)
         if asked_for is not None:

@@ -237,6 +237,11 @@ def test_a_list_that_expires_begins_anew_and_gives_nothing_twice(client: Client,
     assert [item["metadata"]["name"] for item in (*first, *pages)] == [f"p{number}" for number in range(6)]
 
 
+def test_what_has_no_uid_is_listed_too(client: Client, kube: FakeKube) -> None:
+    kube.fault(status=200, text='{"metadata": {}, "items": [{"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}]}')
+    assert [item["metadata"]["name"] for item in client.list(NODES)] == ["a", "b"]
+
+
 def test_a_list_that_expires_from_the_start_is_an_error(client: Client, kube: FakeKube) -> None:
     kube.fault(status=410, reason="Expired")
     with pytest.raises(Expired):
