@@ -31,6 +31,8 @@ _SETTINGS = {
     "proxy": "proxy",
     "no_proxy": "no_proxy",
 }
+# Where a Configuration has the token: to release 36, and from 37 on.
+_TOKEN_KEYS = ("authorization", "BearerToken")
 
 
 class TransportError(Exception):
@@ -87,10 +89,9 @@ class Connection:
     def _headers(self, content_type: str) -> Any:
         headers = self._urllib3.HTTPHeaderDict({"Accept": "application/json", "Content-Type": content_type})
         headers["User-Agent"] = "bulwark.node"
-        # Asked each time: it renews a token that has run out.
-        for setting in self._configuration.auth_settings().values():
-            if setting["in"] == "header" and setting["value"]:
-                headers[setting["key"]] = setting["value"]
+        token = _token(self._configuration)
+        if token:
+            headers["Authorization"] = token
         if self._impersonate.get("user"):
             headers["Impersonate-User"] = self._impersonate["user"]
         for group in self._impersonate.get("groups") or ():
@@ -169,7 +170,16 @@ def _no_configuration(params: Mapping[str, Any], error: Exception) -> str:
 
 
 def _set_token(configuration: Any, token: str) -> None:
-    """Use this token, whatever a kubeconfig said. The key is ``authorization`` in old releases, ``BearerToken`` in new."""
+    """Use this token, whatever a kubeconfig said."""
     configuration.refresh_api_key_hook = None
-    configuration.api_key_prefix = {}
-    configuration.api_key = dict.fromkeys(("authorization", "BearerToken"), f"Bearer {token}")
+    configuration.api_key = {_TOKEN_KEYS[0]: f"Bearer {token}"}
+
+
+def _token(configuration: Any) -> str | None:
+    """The value of the header Authorization, renewed where it has run out; None without a token.
+
+    The package's own ``auth_settings()`` looks under another name than its loaders write to in 36.0.0.
+    """
+    if configuration.refresh_api_key_hook:
+        configuration.refresh_api_key_hook(configuration)
+    return next(filter(None, map(configuration.api_key.get, _TOKEN_KEYS)), None)

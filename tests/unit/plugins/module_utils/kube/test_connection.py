@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from kubernetes.client.configuration import Configuration
 
 from ansible_collections.bulwark.node.plugins.doc_fragments.kubernetes import ModuleDocFragment
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OptionError
@@ -26,6 +27,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.client import (
     Unreachable,
     connect,
 )
+from ansible_collections.bulwark.node.plugins.module_utils.kube.connection import Connection
 from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube, Request, User
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.conftest import (
     Certificates,
@@ -122,6 +124,19 @@ def test_the_environment_of_kubernetes_core_is_read(kube: FakeKube, monkeypatch:
     assert request.user == "operator"
     # Each group is a header of its own.
     assert request.headers["impersonate-group"] == "system:masters\nothers"
+
+
+@pytest.mark.parametrize("key", ["authorization", "BearerToken"])
+def test_a_token_is_sent_wherever_a_release_of_the_package_keeps_it(kube: FakeKube, key: str) -> None:
+    configuration = Configuration(host=kube.url)
+    configuration.api_key = {key: "Bearer stale"}
+
+    def renew(it: Any) -> None:
+        it.api_key[key] = "Bearer cluster-admin"
+
+    configuration.refresh_api_key_hook = renew
+    answer = Connection(configuration, {}).send("GET", "/api/v1/nodes", None, "application/json", 5)
+    assert answer.status == 200
 
 
 def test_groups_without_a_user_are_refused(kube: FakeKube) -> None:
