@@ -10,6 +10,8 @@ each few releases. The configuration and ``RESTClientObject.pool_manager`` have 
 from __future__ import annotations
 
 import json
+import os
+import ssl
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -31,6 +33,7 @@ _SETTINGS = {
     "proxy": "proxy",
     "no_proxy": "no_proxy",
 }
+_FILES = ("ca_cert", "client_cert", "client_key")
 # Where a Configuration has the token: to release 36, and from 37 on.
 _TOKEN_KEYS = ("authorization", "BearerToken")
 
@@ -76,7 +79,10 @@ class Connection:
                 redirect=False,
             )
         except errors.SSLError as error:
-            raise TransportError(str(error), sent=False, hopeless=True) from error
+            cause = error.args[0] if error.args else None
+            cut = isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
+            distrust = isinstance(cause, ssl.SSLCertVerificationError)
+            raise TransportError(str(error), sent=not distrust, hopeless=not cut) from error
         except (errors.NewConnectionError, errors.ConnectTimeoutError) as error:
             raise TransportError(str(error), sent=False) from error
         except errors.LocationValueError as error:
@@ -127,6 +133,8 @@ def _configuration(params: Mapping[str, Any]) -> Any:
     for option, setting in _SETTINGS.items():
         if params.get(option) is not None:
             value = params[option]
+            if option in _FILES and not os.path.isfile(value):
+                raise OptionError(option, value, "a file on the host that runs the module")
             setattr(configuration, setting, value.rstrip("/") if option == "host" else value)
     if params.get("api_key"):
         _set_token(configuration, params["api_key"])

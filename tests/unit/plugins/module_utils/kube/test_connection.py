@@ -209,6 +209,27 @@ def test_an_unknown_authority_is_refused_at_once_and_no_check_must_be_asked_for(
         assert asked(kube, {"host": kube.url, "api_key": "cluster-admin", "validate_certs": False})
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_connection_that_is_lost_under_tls_may_have_carried_the_write(
+    certificates: Certificates, time: Time, when: str
+) -> None:
+    with FakeKube(tls=certificates.server) as kube:
+        node = kube.store.add("nodes", {"metadata": {"name": "a"}})
+        client = connected(kube, time, ca_cert=certificates.authority)
+        kube.fault(method="PATCH", lost=when)
+        with pytest.raises(Unreachable) as caught:
+            client.patch(NODES, node["metadata"]["name"], {"spec": {"unschedulable": True}})
+        assert caught.value.sent
+        kube.fault(method="GET", lost=when)
+        assert client.get(NODES, "a")["spec"].get("unschedulable", False) is (when == "after")
+
+
+@pytest.mark.parametrize("option", ["ca_cert", "client_cert", "client_key"])
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, option: str) -> None:
+    with pytest.raises(OptionError, match=f"{option}: got '{tmp_path}/absent.pem', expected a file"):
+        connect({"host": "https://192.0.2.1", "api_key": "x", option: f"{tmp_path}/absent.pem"})
+
+
 def test_a_proxy_gets_the_request(kube: FakeKube) -> None:
     with FakeKube() as proxy:
         proxied = {"host": "http://api.example:6443", "api_key": "cluster-admin", "proxy": proxy.url}
