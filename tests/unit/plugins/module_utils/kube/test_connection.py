@@ -7,6 +7,7 @@ from __future__ import annotations
 import builtins
 import json
 import os
+import ssl
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from kubernetes.client.configuration import Configuration
@@ -27,7 +29,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.client import (
     Unreachable,
     connect,
 )
-from ansible_collections.bulwark.node.plugins.module_utils.kube.connection import Connection
+from ansible_collections.bulwark.node.plugins.module_utils.kube.connection import Connection, TransportError
 from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube, Request, User
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.conftest import (
     Certificates,
@@ -222,6 +224,26 @@ def test_a_connection_that_is_lost_under_tls_may_have_carried_the_write(
         assert caught.value.sent
         kube.fault(method="GET", lost=when)
         assert client.get(NODES, "a")["spec"].get("unschedulable", False) is (when == "after")
+
+
+@pytest.mark.parametrize(
+    ("cause", "sent", "hopeless"),
+    [
+        (ssl.SSLCertVerificationError("unknown authority"), False, True),
+        (ssl.SSLEOFError("cut"), True, False),
+        (ssl.SSLError("wrong version number"), True, True),
+    ],
+)
+def test_only_a_cut_connection_is_worth_another_try_under_tls(
+    monkeypatch: pytest.MonkeyPatch, cause: ssl.SSLError, sent: bool, hopeless: bool
+) -> None:
+    def fail(*_args: Any, **_options: Any) -> None:
+        raise urllib3.exceptions.SSLError(cause)
+
+    monkeypatch.setattr("urllib3.PoolManager.request", fail)
+    with pytest.raises(TransportError) as caught:
+        Connection(Configuration(host="https://192.0.2.1"), {}).send("GET", "/version", None, "application/json", 1)
+    assert (caught.value.sent, caught.value.hopeless) == (sent, hopeless)
 
 
 @pytest.mark.parametrize("option", ["ca_cert", "client_cert", "client_key"])
