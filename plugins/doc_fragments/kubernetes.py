@@ -103,4 +103,5 @@ requirements:
 notes:
   - The options and their environment are those of C(kubernetes.core), but for user and password, which no API server has
     taken since Kubernetes 1.19, and C(persist_config), for a kubeconfig is never written.
+  - The package does not read C(as) and C(as-groups) of a kubeconfig; say O(impersonate_user) and O(impersonate_groups).
 """
