@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable, Protocol
 
-from ansible.module_utils.basic import env_fallback
+from ansible.module_utils.common.parameters import env_fallback
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.kube.connection import TransportError, connection
