@@ -60,6 +60,7 @@ options:
     type: list
     elements: str
 seealso:
+  - module: bulwark.node.reboot_gate_info
   - module: bulwark.node.node_facts
   - module: ansible.builtin.reboot
 """

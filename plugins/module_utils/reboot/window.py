@@ -240,7 +240,7 @@ def _duration(option: str, seconds: int) -> dt.timedelta:
 
 def _days(option: str, words: Sequence[str]) -> frozenset[int]:
     """Days as Python counts them, from Monday = 0; kured counts from Sunday = 0 and takes commas in between."""
-    found = set()
+    found: set[int] = set()
     for word in (part.strip() for each in words for part in str(each).split(",")):
         name = word.lower()
         numbers = [number for number, day in enumerate(_DAYS) if name in (str(number), day, day[:3], day[:2])]

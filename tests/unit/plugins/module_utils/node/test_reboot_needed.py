@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError, OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Completed, Host
-from ansible_collections.bulwark.node.plugins.module_utils.node import reboot_needed
+from ansible_collections.bulwark.node.plugins.module_utils.node import reboot, reboot_needed
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import Machine, snapshot
 
 TREE = "debian12-memory"
@@ -205,7 +205,7 @@ def test_a_transaction_blocks_and_so_does_one_that_cannot_be_asked_for(
     expected: bool | None,
     blocked: str | None,
 ) -> None:
-    monkeypatch.setattr(reboot_needed.reboot, "transaction", lambda host: (running, untold))
+    monkeypatch.setattr(reboot, "transaction", lambda host: (running, untold))
     found = ask(machine(TREE))
     # It is no trigger: the machine needs a reboot or not whatever dpkg does.
     assert (found["required"], found["transaction_running"]) == (False, expected)

@@ -14,7 +14,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import OptionError
-from ansible_collections.bulwark.node.plugins.module_utils.reboot import window as module
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.window import (
     Window,
     next_fit,
@@ -374,8 +373,8 @@ def test_a_machine_without_time_zones_says_so_and_has_utc_all_the_same(monkeypat
         raise zoneinfo.ZoneInfoNotFoundError(name)
 
     moment = utc("2026-11-21T00:00")
-    monkeypatch.setattr(module.zoneinfo, "ZoneInfo", missing)
-    monkeypatch.setattr(module.zoneinfo, "TZPATH", ("/nowhere/zoneinfo",))
+    monkeypatch.setattr(zoneinfo, "ZoneInfo", missing)
+    monkeypatch.setattr(zoneinfo, "TZPATH", ("/nowhere/zoneinfo",))
     with pytest.raises(OptionError, match=r"no time zone database \(looked for in /nowhere/zoneinfo, .*package tzdata"):
         window(time_zone=BERLIN)
     assert window(time_zone="utc").contains(moment)
