@@ -264,7 +264,7 @@ def _time(option: str, text: str) -> int:
     if (hour, minute, second, match[4]) == (24, 0, 0, None) and match[2]:
         return _DAY_SECONDS
     if hour > (12 if match[4] else 23) or minute > 59 or second > 59:
-        if not match[2] and not match[4]:
+        if hour >= 60 and not match[2] and not match[4]:
             expected += ", in quotes: without them YAML takes 1:30 for the number 90"
         raise OptionError(option, text, expected)
     if match[4]:
