@@ -63,6 +63,9 @@ def test_weeks_are_counted_from_mondays() -> None:
     # RFC 5545's example of what WKST changes, with its WKST=MO.
     text = "DTSTART:19970805 RRULE:FREQ=WEEKLY;INTERVAL=2;COUNT=4;BYDAY=TU,SU;WKST=MO"
     assert days(text, "1997-08-01", "1997-12-31") == ["08-05", "08-10", "08-19", "08-24"]
+    # The Monday after a Wednesday is in the next week, which has no turn.
+    text = "DTSTART:19970903 FREQ=WEEKLY;INTERVAL=2;COUNT=4;BYDAY=MO,WE"
+    assert days(text, "1997-09-01", "1997-12-31") == ["09-03", "09-15", "09-17", "09-29"]
 
 
 def test_a_count_beyond_two_centuries_is_none() -> None:
