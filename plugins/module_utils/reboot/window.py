@@ -172,8 +172,13 @@ def open_until(windows: Sequence[Window], moment: dt.datetime, limit: dt.datetim
 def next_fit(windows: Sequence[Window], moment: dt.datetime, duration: dt.timedelta) -> dt.datetime | None:
     """The first moment from this one on from which ``duration`` is in the windows; None where there is none within HORIZON."""
     reached, end = _utc(moment), _utc(moment) + HORIZON
+    openings = [window.next_opening(reached) for window in windows]
     while reached < end:
-        opening = min((each for each in (window.next_opening(reached) for window in windows) if each), default=None)
+        openings = [
+            window.next_opening(reached) if opening and opening < reached else opening
+            for window, opening in zip(windows, openings)
+        ]
+        opening = min((each for each in openings if each), default=None)
         if opening is None or opening > end:
             return None
         closing = open_until(windows, opening, opening + max(duration, _SECOND))
