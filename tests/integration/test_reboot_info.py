@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.bulwark.node.tests.hosts.adhoc import call
 from ansible_collections.bulwark.node.tests.hosts.machine import Machine
 
 from .conftest import Module
@@ -58,23 +56,33 @@ def test_the_default_is_kureds_sentinel(module: Module) -> None:
     assert module("reboot_info", {"triggers": ["sentinel"]}, inside="mount -t tmpfs tmpfs /run")["required"] is False
 
 
-def test_a_machine_asks_over_ssh_until_its_sentinel_goes(machines: dict[str, Machine]) -> None:
+def test_machines_are_asked_over_ssh(machines: dict[str, Machine]) -> None:
     for machine in machines.values():
         inventory = machine.site.folder / "reboot.ini"
         inventory.write_text(f"{machine.inventory()}\n")
-        ansible = [str(Path(sys.executable).parent / "ansible"), machine.name, "-i", str(inventory)]
-
-        def ask(command: list[str] = ansible) -> dict[str, object]:
-            run = [*command, "-m", "bulwark.node.reboot_info"]
-            done = subprocess.run(run, capture_output=True, text=True, timeout=120, check=True)
-            found: dict[str, object] = json.JSONDecoder().raw_decode(done.stdout.partition(" => ")[2])[0]
-            return found
-
+        there = (machine.name, "-i", str(inventory))
+        options = {"triggers": ["sentinel"]}
         try:
             machine.run("touch", SENTINEL)
-            found = ask()
-            assert (found["required"], found["errors"], found["blocked"]) == (True, [], [])
-            assert found["boot_id"] == machine.boot_id()
+            ran = call("reboot_info", options, there)
+            assert (ran["required"], ran["errors"], ran["blocked"]) == (True, [], [])
+            assert ran["boot_id"] == machine.boot_id()
         finally:
             machine.run("rm", SENTINEL)
-        assert ask()["required"] is False
+        assert call("reboot_info", options, there)["required"] is False
+
+
+def test_windows_are_judged_with_the_time_zones_that_a_machine_has(machines: dict[str, Machine]) -> None:
+    for machine in machines.values():
+        inventory = machine.site.folder / "reboot.ini"
+        inventory.write_text(f"{machine.inventory()}\n")
+        there = (machine.name, "-i", str(inventory))
+        # All days there are, so that it is open whatever the day is there.
+        always = [{"days": days, "time_zone": "Pacific/Auckland"} for days in (["0", "1", "2", "3"], ["4", "5", "6"])]
+        known = machine.run("test", "-e", "/usr/share/zoneinfo/Pacific/Auckland", check=False).returncode == 0
+        ran = call("reboot_gate_info", {"windows": always}, there)
+        if known:
+            assert (ran["open"], ran["reasons"]) == (True, [])
+        else:
+            assert "the machine that judges the windows has no time zone database" in ran["msg"]
+        assert call("reboot_gate_info", {"windows": [{"days": ["mo"]}, {}]}, there)["open"] is True
