@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the bulwark.node authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module reboot_gate_info, run by the real ansible, beside a Prometheus on loopback."""
+"""The module reboot_gate_info, run by the real ansible, beside a Prometheus on loopback and on machines of three releases."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import datetime as dt
 import pytest
 
 from ansible_collections.bulwark.node.tests.fakes.prometheus import alert, failure, serving, vector
+from ansible_collections.bulwark.node.tests.hosts.adhoc import call
+from ansible_collections.bulwark.node.tests.hosts.machine import Machine
 
 from .conftest import Module
 
@@ -65,3 +67,19 @@ def test_a_wrong_option_fails_the_task_by_its_path(module: Module) -> None:
     )
     ran = module("reboot_gate_info", {"reboot_duration": -1})
     assert ran["msg"] == "reboot_gate_info: reboot_duration: got -1, expected seconds, from 0 to 604800 (a week)"
+
+
+def test_windows_are_judged_with_the_time_zones_that_a_machine_has(machines: dict[str, Machine]) -> None:
+    for machine in machines.values():
+        inventory = machine.site.folder / "reboot.ini"
+        inventory.write_text(f"{machine.inventory()}\n")
+        there = (machine.name, "-i", str(inventory))
+        # All days there are, so that it is open whatever the day is there.
+        always = [{"days": days, "time_zone": "Pacific/Auckland"} for days in (["0", "1", "2", "3"], ["4", "5", "6"])]
+        known = machine.run("test", "-e", "/usr/share/zoneinfo/Pacific/Auckland", check=False).returncode == 0
+        ran = call("reboot_gate_info", {"windows": always}, there)
+        if known:
+            assert (ran["open"], ran["reasons"]) == (True, [])
+        else:
+            assert "the machine that judges the windows has no time zone database" in ran["msg"]
+        assert call("reboot_gate_info", {"windows": [{"days": ["mo"]}, {}]}, there)["open"] is True

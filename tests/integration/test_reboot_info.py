@@ -70,19 +70,3 @@ def test_machines_are_asked_over_ssh(machines: dict[str, Machine]) -> None:
         finally:
             machine.run("rm", SENTINEL)
         assert call("reboot_info", options, there)["required"] is False
-
-
-def test_windows_are_judged_with_the_time_zones_that_a_machine_has(machines: dict[str, Machine]) -> None:
-    for machine in machines.values():
-        inventory = machine.site.folder / "reboot.ini"
-        inventory.write_text(f"{machine.inventory()}\n")
-        there = (machine.name, "-i", str(inventory))
-        # All days there are, so that it is open whatever the day is there.
-        always = [{"days": days, "time_zone": "Pacific/Auckland"} for days in (["0", "1", "2", "3"], ["4", "5", "6"])]
-        known = machine.run("test", "-e", "/usr/share/zoneinfo/Pacific/Auckland", check=False).returncode == 0
-        ran = call("reboot_gate_info", {"windows": always}, there)
-        if known:
-            assert (ran["open"], ran["reasons"]) == (True, [])
-        else:
-            assert "the machine that judges the windows has no time zone database" in ran["msg"]
-        assert call("reboot_gate_info", {"windows": [{"days": ["mo"]}, {}]}, there)["open"] is True
