@@ -10,7 +10,7 @@ import zoneinfo
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import OptionError
@@ -25,8 +25,14 @@ from ansible_collections.bulwark.node.plugins.module_utils.reboot.window import 
 UTC = dt.timezone.utc
 HOUR = dt.timedelta(hours=1)
 SECOND = dt.timedelta(seconds=1)
-# The same examples in each run, and no more of them than a second takes.
-bounded = settings(max_examples=120, derandomize=True, deadline=None, database=None)
+# The same examples in each run, however slow the machine is.
+bounded = settings(
+    max_examples=120,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 
 def window(**options: Any) -> Window:
