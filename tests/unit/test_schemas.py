@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,14 @@ import pytest
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Change, Result, Unmet, Verdict
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manifest
-from ansible_collections.bulwark.node.plugins.module_utils.node import bridge_pins, icmp_probe, subsets
+from ansible_collections.bulwark.node.plugins.module_utils.node import (
+    bridge_pins,
+    icmp_probe,
+    reboot_needed,
+    subsets,
+)
+from ansible_collections.bulwark.node.plugins.module_utils.reboot.gate import Reason, decide
+from ansible_collections.bulwark.node.plugins.module_utils.reboot.window import parse_windows
 from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes, report
 from ansible_collections.bulwark.node.plugins.plugin_utils.assess import subject
 from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import load as load_baselines
@@ -139,6 +146,25 @@ def test_outcomes_have_the_documented_keys() -> None:
     assert shape(undone["remains"]) == shape(documented["remains"])
     assert shape(undone["given_back"]) == shape(documented["remains"])
     assert set(made[True]["summary"]) == {*example("report")["summary"], "outcomes", "fixed", "worse"}
+
+
+def test_the_documented_need_of_a_reboot_is_one_that_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    documented = example("reboot")
+    tree = load("debian12-memory")
+    files = {"/var/run/reboot-required": "", "/var/run/reboot-required.pkgs": "libc6"}
+    lay(tmp_path, tree, {**files, "/proc/sys/kernel/random/boot_id": documented["boot_id"]})
+    monkeypatch.setattr(Host, "changed_at", lambda self, path: documented["since"])
+    monkeypatch.setattr(Host, "is_write_locked", lambda self, path: True)
+    options = {"triggers": ["sentinel", "needs_restarting"], "sentinel": list(files)[:1], "command": None}
+    assert reboot_needed.needed(Host(root=str(tmp_path)), reboot_needed.asked(options)) == documented
+
+
+def test_the_documented_gate_is_one_that_is_decided() -> None:
+    documented = example("gate")
+    windows = parse_windows("windows", [{"days": ["mo"], "start": "9pm"}])
+    alerts = [Reason("prometheus", documented["reasons"][1]["detail"])]
+    now = datetime.fromtimestamp(documented["checked_at"], timezone.utc)
+    assert decide(now, windows, timedelta(seconds=1800), alerts).as_dict() == documented
 
 
 def test_results_have_the_documented_keys() -> None:

@@ -14,14 +14,27 @@ from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node.mounts import mounts
 from ansible_collections.bulwark.node.plugins.module_utils.node.request import PASSIVE, Request
 
-__all__ = ["facts", "flavour", "version_key"]
+__all__ = [
+    "NO_PACKAGE_MANAGER",
+    "SENTINEL",
+    "facts",
+    "flavour",
+    "kernels",
+    "needs_restarting",
+    "needs_restarting_command",
+    "packages",
+    "since_first",
+    "transaction",
+    "version_key",
+]
 
-_SENTINEL = "/var/run/reboot-required"
+SENTINEL = "/var/run/reboot-required"
 """What kured and unattended-upgrades look at; the packages that asked for it are in the file beside it, ``.pkgs``."""
 
 # Held, by fcntl(2), as long as dpkg or rpm change packages: the front ends' (apt) and dpkg's own, rpm's old and new place.
 _DPKG_LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock")
 _RPM_LOCKS = ("/var/lib/rpm/.rpm.lock", "/usr/lib/sysimage/rpm/.rpm.lock")
+NO_PACKAGE_MANAGER = "neither dpkg nor rpm is on this machine"
 _PACKAGES_NAMED = 100
 _IMAGE = re.compile(r"(?:vmlinuz|vmlinux|image)-([0-9].*)", re.IGNORECASE)
 # In a kernel's release these name a distribution, a backport or a prerelease, and no flavour.
@@ -39,14 +52,14 @@ def facts(host: Host, request: Request = PASSIVE) -> dict[str, Any]:
     ``required`` is None where nothing asks for a reboot, yet not everything could be told.
     """
     reasons, untold = [*_sentinel(host), *_packages(host)], []
-    for look in (_kernels, _needs_restarting) if request.active else (_kernels,):
+    for look in (kernels, needs_restarting) if request.active else (kernels,):
         try:
             found, why = look(host)
         except HostError as error:
             found, why = [], str(error)
         reasons += found
         untold += [why] if why else []
-    running, unlocked = _transaction(host)
+    running, unlocked = transaction(host)
     return {
         "required": True if reasons else None if untold else False,
         "pending_days": _days(reasons),
@@ -60,27 +73,34 @@ def _reason(source: str, detail: str, since: int | None) -> dict[str, Any]:
     return {"source": source, "detail": detail, "since": since}
 
 
+def since_first(reasons: list[dict[str, Any]]) -> int | None:
+    """When the first of the reasons came, in seconds since the epoch, or None where none has a time."""
+    return min((reason["since"] for reason in reasons if reason["since"] is not None), default=None)
+
+
 def _days(reasons: list[dict[str, Any]]) -> int | None:
-    since = [reason["since"] for reason in reasons if reason["since"] is not None]
-    return max(0, int(time.time()) - min(since)) // 86400 if since else None
+    since = since_first(reasons)
+    return None if since is None else max(0, int(time.time()) - since) // 86400
 
 
 def _sentinel(host: Host) -> list[dict[str, Any]]:
-    since = host.changed_at(_SENTINEL)
-    return [] if since is None else [_reason("sentinel", f"{_SENTINEL} exists", since)]
+    since = host.changed_at(SENTINEL)
+    return [] if since is None else [_reason("sentinel", f"{SENTINEL} exists", since)]
 
 
 def _packages(host: Host) -> list[dict[str, Any]]:
-    """The packages that asked for a reboot, each once, in their order."""
-    path = f"{_SENTINEL}.pkgs"
-    names = list(dict.fromkeys((host.read(path) or "").split()))
-    if not names:
-        return []
+    names = packages(host, SENTINEL)
+    return [_reason("packages", names, host.changed_at(f"{SENTINEL}.pkgs"))] if names else []
+
+
+def packages(host: Host, sentinel: str) -> str:
+    """The packages that asked for a reboot by a sentinel, each once, in their order, as a text; empty where none did."""
+    names = list(dict.fromkeys((host.read(f"{sentinel}.pkgs") or "").split()))
     more = f" and {len(names) - _PACKAGES_NAMED} more" if len(names) > _PACKAGES_NAMED else ""
-    return [_reason("packages", ", ".join(names[:_PACKAGES_NAMED]) + more, host.changed_at(path))]
+    return ", ".join(names[:_PACKAGES_NAMED]) + more
 
 
-def _kernels(host: Host) -> tuple[list[dict[str, Any]], str | None]:
+def kernels(host: Host) -> tuple[list[dict[str, Any]], str | None]:
     """The reasons that kernels are, and what could not be told.
 
     The installed kernels are those with an image in /boot or beside their modules. One of the running kernel's flavour
@@ -147,9 +167,14 @@ def version_key(release: str) -> tuple[tuple[int, int, str], ...]:
     return (*map(rank, re.findall(r"[0-9]{1,18}|rc(?=[0-9])|[A-Za-z]+|~", release, re.ASCII)), (0, 0, ""))
 
 
-def _needs_restarting(host: Host) -> tuple[list[dict[str, Any]], str | None]:
+def needs_restarting_command(host: Host) -> list[str] | None:
+    """The command that asks dnf's needs-restarting(1), or None on a machine that does not have it."""
+    return next((command for path, command in _NEEDS_RESTARTING if host.exists(path)), None)
+
+
+def needs_restarting(host: Host) -> tuple[list[dict[str, Any]], str | None]:
     """What dnf's needs-restarting(1) says, on a machine that has it. It returns 1 for a reboot and for many an error."""
-    command = next((command for path, command in _NEEDS_RESTARTING if host.exists(path)), None)
+    command = needs_restarting_command(host)
     if command is None:
         return [], None
     done = host.attempt(command)
@@ -162,7 +187,7 @@ def _needs_restarting(host: Host) -> tuple[list[dict[str, Any]], str | None]:
     return [], f"{' '.join(command)} returned {done.rc} and said: {said[:300]}"
 
 
-def _transaction(host: Host) -> tuple[bool | None, str | None]:
+def transaction(host: Host) -> tuple[bool | None, str | None]:
     """Whether dpkg or rpm is changing packages. Their locks are asked for, not taken."""
     unknown = []
     locks: list[bool] = []
@@ -180,4 +205,4 @@ def _transaction(host: Host) -> tuple[bool | None, str | None]:
     # Without a lock's file there were no packages changed yet, or there are none.
     if locks or any(host.exists(path.rpartition("/")[0]) for path in (*_DPKG_LOCKS, *_RPM_LOCKS)):
         return False, None
-    return None, "neither dpkg nor rpm is on this machine"
+    return None, NO_PACKAGE_MANAGER

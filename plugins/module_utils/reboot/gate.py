@@ -1,0 +1,100 @@
+# Copyright (c) 2026, the bulwark.node authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a reboot may begin now: every reason against it at once, and when the windows let it. Pure: all comes in as values.
+
+Whatever asks something else (alerts, pods, nodes) hands in its own reasons; what could not be asked is one too.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.bulwark.node.plugins.module_utils.reboot.window import HORIZON, Window, next_fit, open_until
+
+__all__ = ["Gate", "Reason", "decide"]
+
+_FORESIGHT = dt.timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why not now. ``until`` is when it goes by itself, None where that is not known; ``error``: it could not be asked."""
+
+    source: str
+    detail: str
+    until: dt.datetime | None = None
+    error: bool = False
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What came of it. ``next_opening`` is what the windows say alone: this moment where they are open, or there are none.
+
+    ``closes`` is when the open windows close; None where none is open, there are none, or it is more than a week until then.
+    """
+
+    moment: dt.datetime
+    reasons: tuple[Reason, ...]
+    next_opening: dt.datetime | None
+    closes: dt.datetime | None
+
+    @property
+    def open(self) -> bool:
+        """Whether nothing is in the way."""
+        return not self.reasons
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result of the module; times are seconds since the epoch."""
+        return {
+            "open": self.open,
+            "reasons": [
+                {
+                    "source": each.source,
+                    "detail": each.detail,
+                    "until": _epoch(each.until),
+                    "error": each.error,
+                }
+                for each in self.reasons
+            ],
+            "next_opening": _epoch(self.next_opening),
+            "closes": _epoch(self.closes),
+            "checked_at": _epoch(self.moment),
+        }
+
+
+def decide(
+    moment: dt.datetime, windows: Sequence[Window], duration: dt.timedelta, others: Sequence[Reason] = ()
+) -> Gate:
+    """The gate at a moment, for a reboot that takes ``duration`` (0: it need not fit), and what is in the way beside windows."""
+    if not windows:
+        return Gate(moment, tuple(others), moment, None)
+    opening = next_fit(windows, moment, duration)
+    limit = moment + _FORESIGHT
+    closes = open_until(windows, moment, limit)
+    shut = () if opening == moment else (_shut(moment, closes, opening, duration),)
+    return Gate(moment, (*shut, *others), opening, closes if moment < closes < limit else None)
+
+
+def _shut(moment: dt.datetime, closes: dt.datetime, opening: dt.datetime | None, duration: dt.timedelta) -> Reason:
+    seconds = int(duration.total_seconds())
+    if closes > moment:
+        left = int((closes - moment).total_seconds())
+        what = f"the window closes in {left} seconds, at {_shown(closes)}, and the reboot is given {seconds}"
+    else:
+        what = "no window is open"
+    fitting = f" that has {seconds} seconds" if seconds else ""
+    if opening is None:
+        return Reason("windows", f"{what}; none{fitting} opens within {HORIZON.days} days")
+    return Reason("windows", f"{what}; the next{fitting} opens at {_shown(opening)}", opening)
+
+
+def _shown(moment: dt.datetime) -> str:
+    return f"{moment.astimezone(dt.timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _epoch(moment: dt.datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp())
