@@ -4,9 +4,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import shutil
+import tempfile
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -14,6 +18,10 @@ import pytest
 # The one reason that stands: the machine lacks the hardware (no /dev/kvm, one NUMA node).
 HARDWARE = "hardware: "
 
+
+# Where files cost no disk; what a test run writes is hundreds of thousands of small ones.
+_MEMORY = Path("/dev/shm")
+_ENOUGH = 4 << 30
 
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 
@@ -26,6 +34,14 @@ def _no_skip(report: R) -> R:
             report.outcome = "failed"
             report.longrepr = f"skipped under REQUIRE_ALL=1: {reason}"
     return report
+
+
+def pytest_configure() -> None:
+    """Have temporary folders in memory where there is enough of it, and where files there can have all that files on disks have."""
+    with contextlib.suppress(OSError), tempfile.NamedTemporaryFile(dir=_MEMORY) as probe:
+        os.setxattr(probe.name, "user.probe", b"")
+        if shutil.disk_usage(_MEMORY).free >= _ENOUGH:
+            os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 
 @pytest.fixture(scope="session")
