@@ -96,6 +96,7 @@ def test_roots_are_where_a_path_begins(text: str, value: Any) -> None:
         ("length(facts.none[*]) == `0`", "facts.none"),
         ("length(facts.none[]) == `0`", "facts.none"),
         ("(facts.none > `1`) == (facts.away > `1`)", "facts.none"),
+        ("facts.full[?x == `1`] | [0].away == `1`", "[0].away"),
     ],
 )
 def test_what_is_not_known_never_passes(text: str, null: str) -> None:
@@ -132,6 +133,7 @@ def test_what_is_false_whatever_the_null_stands_for_is_false(text: str) -> None:
         ("type(facts.none) == 'null'", True),
         ("length(facts.rows[?x != `null`]) == `2`", True),
         ("(facts.none || facts.text) == 's'", True),
+        ("(facts.none || `false`) == `false`", True),
     ],
 )
 def test_who_says_what_null_means_is_believed(text: str, value: Any) -> None:
@@ -243,3 +245,12 @@ def test_facts_that_are_nested_too_deeply_are_an_error() -> None:
         Expression("facts.a == facts.b").ask({"a": deep, "b": [deep]}, {}, {}).error
         == "the facts are nested too deeply"
     )
+
+
+def test_facts_that_are_nested_too_deeply_are_an_error_and_shown_as_nothing() -> None:
+    deep: Any = "bottom"
+    for _level in range(100_000):
+        deep = [deep]
+    expression = Expression("facts.deep == facts.deep")
+    assert expression.ask({"deep": deep}, {}, {}) == Answer(None, error="the facts are nested too deeply")
+    assert expression.show({"deep": deep}, {}, {}) is None
