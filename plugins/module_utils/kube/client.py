@@ -155,7 +155,6 @@ class Sender(Protocol):
 
     def send(self, method: str, path: str, body: Any, content_type: str, timeout: float) -> Answer:
         """Send once. Raises TransportError."""
-        ...
 
 
 @dataclass(frozen=True)
