@@ -73,7 +73,7 @@ def selection(option: str, values: Mapping[str, Any]) -> Selection:
         ignore=_regexp(f"{option}.ignore", values["ignore"]),
         match=_regexp(f"{option}.match", values["match"]),
         firing_only=values["firing_only"],
-        labels={str(key): str(value) for key, value in (values["labels"] or {}).items()},
+        labels={str(key): _label(f"{option}.labels.{key}", value) for key, value in (values["labels"] or {}).items()},
     )
 
 
@@ -99,6 +99,13 @@ def _detail(name: str, state: str, samples: Sequence[Sample]) -> str:
     times = f" {len(samples)} times" if len(samples) > 1 else ""
     detail = f"alert {name} is {state or 'active'}{times}" + (f": {labels}" if labels else "")
     return detail if len(detail) <= _DETAIL else f"{detail[:_DETAIL]}…"
+
+
+def _label(option: str, value: object) -> str:
+    """The value of a label. What YAML made of another one would be found in no alert, and none would be in the way."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise OptionError(option, value, "a text, in quotes where YAML takes it for something else")
+    return str(value)
 
 
 def _regexp(option: str, text: str | None) -> re.Pattern[str] | None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from http.client import HTTPException
@@ -68,6 +69,14 @@ def check(option: str, values: Mapping[str, Any]) -> None:
     if bool(values["username"]) != bool(values["password"]):
         missing = "username" if values["password"] else "password"
         raise OptionError(f"{option}.{missing}", None, "username and password together")
+    token = values["bearer_token"] or ""
+    if not token.isascii() or not token.isprintable() or " " in token:
+        # Not shown: it is a secret. A newline comes with a file that was read.
+        raise OptionError(
+            f"{option}.bearer_token", "what no header can carry", "a token of ASCII alone, without spaces and newlines"
+        )
+    if values["ca_path"] and not os.path.isfile(values["ca_path"]):
+        raise OptionError(f"{option}.ca_path", values["ca_path"], "a file on the host that runs the module")
     if not values["query"].strip():
         raise OptionError(f"{option}.query", values["query"], "a query such as ALERTS")
     if not 0 < values["timeout"] <= 600:
@@ -80,12 +89,18 @@ def query(values: Mapping[str, Any]) -> list[Sample]:
     deadline = time.monotonic() + values["timeout"]
     try:
         body = _get(address, values, deadline)
-        return _samples(json.loads(body))
     except HTTPError as error:
         raise PrometheusError(f"{address}: answered {error.code}: {_refusal(error)}") from error
     except (OSError, HTTPException, urls.ConnectionError, urls.SSLValidationError) as error:
         cause = error.reason if isinstance(error, URLError) else error
         raise PrometheusError(f"{address}: {str(cause) or type(cause).__name__}"[: _SAID * 2]) from error
+    except _NotAnAnswerError as error:
+        raise PrometheusError(f"{address}: {error}") from error
+    except ValueError as error:
+        # Its text may quote a header, and so the token.
+        raise PrometheusError(f"{address}: cannot be asked ({type(error).__name__})") from None
+    try:
+        return _samples(json.loads(body))
     except _NotAnAnswerError as error:
         raise PrometheusError(f"{address}: {error}") from error
     except (ValueError, RecursionError) as error:

@@ -210,6 +210,40 @@ def test_a_password_in_the_address_is_refused_and_not_shown() -> None:
     assert "secret" not in repr(caught.value.details)
 
 
+@pytest.mark.parametrize("token", ["secret\n", "sec\rret", "sec ret", "secr\u20act", "\x00"])
+def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        prometheus.check("prometheus", options("http://host", bearer_token=token))
+    assert caught.value.details["option"] == "prometheus.bearer_token"
+    assert "sec" not in str(caught.value)
+    assert "sec" not in repr(caught.value.details)
+
+
+def test_what_cannot_be_sent_is_no_answer_and_not_shown(server: Prometheus) -> None:
+    values = options(server.url, bearer_token="secret\n")
+    with pytest.raises(prometheus.PrometheusError, match=r"cannot be asked \(ValueError\)") as caught:
+        prometheus.query(values)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_file_of_certificates_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=f"prometheus.ca_path: got '{tmp_path}/absent'"):
+        prometheus.check("prometheus", options("https://host", ca_path=f"{tmp_path}/absent"))
+
+
+@pytest.mark.parametrize("value", [None, True, 1.1, ["a"], {}])
+def test_a_label_that_yaml_made_something_else_is_refused(value: Any) -> None:
+    """It would be found in no alert, and so none would be in the way."""
+    with pytest.raises(OptionError, match="in quotes") as caught:
+        selection("prometheus", options("http://host", labels={"severity": "critical", "paging": value}))
+    assert caught.value.details["option"] == "prometheus.labels.paging"
+
+
+def test_a_number_may_be_the_value_of_a_label(server: Prometheus) -> None:
+    server.answer = vector(alert("A", shard="1"), alert("B", shard="2"))
+    assert ask(server.url, labels={"shard": 1}) == ['alert A is firing: shard="1"']
+
+
 # what is no answer
 
 
