@@ -352,8 +352,8 @@ class Client:
             answer = self.sender.send("POST", path, review, _JSON, _REQUEST_SECONDS)
         except TransportError:
             return self.user
-        if answer.status < 300:
-            self.user = answer.json()["status"]["userInfo"].get("username") or self.user
+        with contextlib.suppress(KeyError, TypeError):
+            self.user = answer.json()["status"]["userInfo"]["username"]
         return self.user
 
     def _send(
@@ -390,8 +390,8 @@ class Client:
                         raise self._unreachable(asked, lost, attempt, maybe_done) from lost
                     continue
                 found = answer.json()
-                # A proxy's own page may come with 200.
-                if answer.status < 300 and found:
+                # A proxy's own page may come with 200, and so may what another service says.
+                if answer.status < 300 and found.get("kind"):
                     return found
                 # What an eviction is refused with is the budget's answer, or a webhook's.
                 passing = answer.status == 429 or (answer.status in _PASSING and repeatable)
@@ -425,7 +425,7 @@ class Client:
         tries = f" ({attempts} attempts)" if attempts > 1 else ""
         remedy = "Check host, kubeconfig and proxy, and that the server runs"
         if lost.hopeless:
-            remedy = "Check host, ca_cert and validate_certs"
+            remedy = "Check host, ca_cert and validate_certs, and the credentials"
         elif maybe_done and asked.verb not in ("get", "list"):
             remedy = "It may have been carried out: look before you repeat it"
         error = Unreachable(asked, f"no answer from {asked.server}: {lost}{tries}", user=self.user, remedy=remedy)

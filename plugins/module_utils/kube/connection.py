@@ -13,6 +13,7 @@ import json
 import os
 import ssl
 import traceback
+import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +35,7 @@ _SETTINGS = {
     "no_proxy": "no_proxy",
 }
 _FILES = ("ca_cert", "client_cert", "client_key")
+_EXAMPLE = "https://192.0.2.1:6443"
 # Where a Configuration has the token: to release 36, and from 37 on.
 _TOKEN_KEYS = ("authorization", "BearerToken")
 
@@ -56,7 +58,11 @@ class Connection:
 
         self._urllib3 = urllib3
         self._configuration = configuration
-        self._pool = RESTClientObject(configuration).pool_manager
+        try:
+            self._pool = RESTClientObject(configuration).pool_manager
+        except ValueError as error:
+            what = "expected a URL such as http://192.0.2.1:3128 in the option proxy or in HTTPS_PROXY"
+            raise BulwarkError(f"proxy: {error}; {what}") from error
         self._impersonate = impersonate
         self.server: str = configuration.host
         if not configuration.verify_ssl:
@@ -88,9 +94,22 @@ class Connection:
         except errors.LocationValueError as error:
             raise TransportError(str(error), sent=False, hopeless=True) from error
         except (errors.HTTPError, OSError) as error:
-            raise TransportError(str(error) or type(error).__name__, sent=True) from error
+            raise TransportError(str(error) or type(error).__name__, sent=not self._is_before_sending(error)) from error
+        except ValueError as error:
+            # Its text would quote the header, and so the token.
+            what = f"the credentials have a header that HTTP cannot carry ({type(error).__name__})"
+            raise TransportError(what, sent=False, hopeless=True) from None
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Answer(int(response.status), headers, bytes(response.data))
+
+    def _is_before_sending(self, error: Exception) -> bool:
+        """Whether no connection was made, or no tunnel: a proxy's failures come wrapped as those of what was sent do."""
+        errors = self._urllib3.exceptions
+        none = (errors.NewConnectionError, errors.ConnectTimeoutError)
+        return any(
+            isinstance(cause, none) or str(cause).startswith("Tunnel connection failed")
+            for cause in (error, *error.args)
+        )
 
     def _headers(self, content_type: str) -> Any:
         headers = self._urllib3.HTTPHeaderDict({"Accept": "application/json", "Content-Type": content_type})
@@ -110,10 +129,40 @@ def connection(params: Mapping[str, Any]) -> Connection:
     impersonate = {"user": params.get("impersonate_user"), "groups": params.get("impersonate_groups") or []}
     if impersonate["groups"] and not impersonate["user"]:
         raise OptionError("impersonate_user", None, "a user, for a server impersonates no groups without one")
-    host = params.get("host")
-    if host and not host.startswith(("https://", "http://")):
-        raise OptionError("host", host, "a URL, such as https://192.0.2.1:6443")
-    return Connection(_configuration(params), impersonate)
+    _check(params)
+    configuration = _configuration(params)
+    if not _is_url(configuration.host):
+        # The package takes it as it is, and urllib3 would send the token in the clear.
+        raise BulwarkError(f"kubeconfig: the server is {configuration.host!r}, expected a URL, such as {_EXAMPLE}")
+    return Connection(configuration, impersonate)
+
+
+def _check(params: Mapping[str, Any]) -> None:
+    """What can be said of the options alone. Raises OptionError, without the values that are secrets."""
+    host, proxy, token = (params.get(name) for name in ("host", "proxy", "api_key"))
+    if host and not _is_url(host):
+        raise OptionError("host", host, f"a URL, such as {_EXAMPLE}")
+    for option, url in (("host", host), ("proxy", proxy)):
+        if url and "@" in url:
+            instead = "api_key or client_cert" if option == "host" else "proxy_headers.proxy_basic_auth"
+            raise OptionError(option, "a user in it", f"no user in it, which nobody would read: {instead} is for that")
+    if token and (" " in token or not token.isprintable() or not token.isascii()):
+        # A newline comes with a file that was read.
+        raise OptionError("api_key", "what no header can carry", "a token of ASCII alone, without spaces and newlines")
+    names = {"impersonate_user": params.get("impersonate_user") or ""}
+    names.update((f"impersonate_groups[{i}]", name) for i, name in enumerate(params.get("impersonate_groups") or ()))
+    for option, name in names.items():
+        if not name.isprintable() or not name.isascii():
+            raise OptionError(option, name, "a name of ASCII alone, as a header carries it")
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(text)
+        # A property that raises ValueError.
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _configuration(params: Mapping[str, Any]) -> Any:

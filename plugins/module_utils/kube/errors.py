@@ -31,9 +31,11 @@ __all__ = [
 
 # What RBAC says (apiserver/pkg/endpoints/handlers/responsewriters/errors.go).
 _DENIED = re.compile(
-    r'User "(?P<user>.*?)" cannot (?P<verb>\S+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
+    r'(?: "(?P<name>[^"]+)" is forbidden: )?User "(?P<user>.*?)" cannot (?P<verb>\S+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
     r'(?: in the namespace "(?P<namespace>[^"]+)")?'
 )
+_ANONYMOUS = "system:anonymous"
+_CREDENTIALS = "check api_key, client_cert or the kubeconfig's user"
 _TEXT_LENGTH = 300
 
 
@@ -49,7 +51,7 @@ class Answer:
         """The body; {} where it is no JSON object (a proxy's page)."""
         try:
             found = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 
@@ -62,8 +64,9 @@ class Answer:
     @property
     def causes(self) -> list[dict[str, str]]:
         """``details.causes``: {reason, message, field?}."""
-        causes = (self.json().get("details") or {}).get("causes")
-        return [cause for cause in causes or [] if isinstance(cause, dict)]
+        details = self.json().get("details")
+        causes = details.get("causes") if isinstance(details, dict) else None
+        return [cause for cause in causes if isinstance(cause, dict)] if isinstance(causes, list) else []
 
 
 @dataclass(frozen=True)
@@ -156,9 +159,13 @@ _CLASSES: Mapping[int, type[KubeError]] = {
 def error_of(asked: Asked, answer: Answer, user: str | None) -> KubeError:
     """The error of an answer that is no success; ``user`` as the client knows it, None where it does not."""
     denied = _DENIED.search(str(answer.json().get("message", ""))) if answer.status == 403 else None
-    user = denied["user"] if denied else user
-    rule = _missing_rule(denied) if denied else None
-    error = _CLASSES.get(answer.status, KubeError)(asked, _said(answer), answer, user, _remedy(asked, answer, rule))
+    remedy = _remedy(asked, answer)
+    rule = None
+    if denied:
+        user = denied["user"]
+        rule = _missing_rule(denied) if user != _ANONYMOUS else None
+        remedy = _advice(denied, rule) if rule else f"No credentials were sent: {_CREDENTIALS}"
+    error = _CLASSES.get(answer.status, KubeError)(asked, _said(answer), answer, user, remedy)
     if rule:
         error.details["rbac_rule"] = rule
     return error
@@ -176,17 +183,22 @@ def _said(answer: Answer) -> str:
 
 def _missing_rule(denied: re.Match[str]) -> dict[str, list[str]]:
     """The rule as the server names it, which is another one than was asked for where impersonation was refused."""
-    return {"apiGroups": [denied["group"]], "resources": [denied["resource"]], "verbs": [denied["verb"]]}
+    rule = {"apiGroups": [denied["group"]], "resources": [denied["resource"]], "verbs": [denied["verb"]]}
+    # Who may impersonate all users may do all that any of them may.
+    only = {"resourceNames": [denied["name"]]} if denied["verb"] == "impersonate" and denied["name"] else {}
+    return {**rule, **only}
 
 
-def _remedy(asked: Asked, answer: Answer, rule: Mapping[str, list[str]] | None) -> str:
-    if rule:
-        # Lists of JSON are lists of YAML.
-        text = ", ".join(f"{key}: {json.dumps(value)}" for key, value in rule.items())
-        where = f'a Role in namespace "{asked.namespace}" or a ClusterRole' if asked.namespace else "a ClusterRole"
-        return f"The rule that is missing, for {where}: - {{{text}}}"
+def _advice(denied: re.Match[str], rule: Mapping[str, list[str]]) -> str:
+    # Lists of JSON are lists of YAML.
+    text = ", ".join(f"{key}: {json.dumps(value)}" for key, value in rule.items())
+    where = f'a Role in namespace "{denied["namespace"]}" or a ClusterRole' if denied["namespace"] else "a ClusterRole"
+    return f"The rule that is missing, for {where}: - {{{text}}}"
+
+
+def _remedy(asked: Asked, answer: Answer) -> str:
     if answer.status == 401:
-        return f"{asked.server} takes neither the token nor the certificate: check api_key, client_cert or the kubeconfig's user"
+        return f"{asked.server} takes neither the token nor the certificate: {_CREDENTIALS}"
     if answer.json().get("kind") != "Status":
         return f"This was no Kubernetes API: check host and proxy ({asked.server})"
     return ""

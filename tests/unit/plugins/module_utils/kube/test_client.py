@@ -238,7 +238,8 @@ def test_a_list_that_expires_begins_anew_and_gives_nothing_twice(client: Client,
 
 
 def test_what_has_no_uid_is_listed_too(client: Client, kube: FakeKube) -> None:
-    kube.fault(status=200, text='{"metadata": {}, "items": [{"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}]}')
+    items = '[{"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}]'
+    kube.fault(status=200, text=f'{{"kind": "NodeMetricsList", "metadata": {{}}, "items": {items}}}')
     assert [item["metadata"]["name"] for item in client.list(NODES)] == ["a", "b"]
 
 
@@ -413,7 +414,26 @@ def test_the_rule_that_was_pasted_is_enough(kube: FakeKube, node: dict[str, Any]
 def test_without_the_right_to_impersonate_that_rule_is_the_missing_one(kube: FakeKube, time: Time) -> None:
     with pytest.raises(Forbidden) as caught:
         limited(kube, time, impersonate_user="operator").get(NODES, "a")
-    assert pasted(caught.value) == [{"apiGroups": [""], "resources": ["users"], "verbs": ["impersonate"]}]
+    rule = {"apiGroups": [""], "resources": ["users"], "verbs": ["impersonate"], "resourceNames": ["operator"]}
+    assert pasted(caught.value) == [rule]
+
+
+def test_where_a_rule_belongs_is_read_from_the_refusal_too(kube: FakeKube, time: Time) -> None:
+    with pytest.raises(Forbidden, match="is missing, for a ClusterRole: - ") as caught:
+        limited(kube, time, impersonate_user="operator").get(PODS, "web", "default")
+    kube.rules["system:serviceaccount:kube-system:limited"] = pasted(caught.value)
+    with pytest.raises(Forbidden, match=r'as operator: .* for a Role in namespace "default" or a ClusterRole: - '):
+        limited(kube, time, impersonate_user="operator").get(PODS, "web", "default")
+
+
+def test_nobody_is_told_to_give_rights_to_the_anonymous(kube: FakeKube, time: Time) -> None:
+    """A kubeconfig's plugin that fails or a certificate that is gone leaves us without a name; the package says nothing."""
+    client = connected(kube, time)
+    client.sender._configuration.api_key.clear()  # type: ignore[attr-defined]
+    with pytest.raises(Forbidden, match="No credentials were sent") as caught:
+        client.get(NODES, "a")
+    assert "rbac_rule" not in caught.value.details
+    assert "ClusterRole" not in str(caught.value)
 
 
 def test_a_refusal_that_is_not_of_rbac_has_no_rule_but_the_user(kube: FakeKube, client: Client) -> None:
@@ -471,6 +491,30 @@ def test_what_the_server_lists_as_causes_is_told(client: Client, node: dict[str,
 def test_a_resource_that_the_server_lacks_is_not_found(client: Client) -> None:
     with pytest.raises(NotFound, match="could not find the requested resource"):
         client.get(Resource("karpenter.sh", "v1", "nodeclaims"), "x")
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', '{"metadata": null, "items": [{}]}', "[" * 100000, "[1]", "<html>"])
+def test_an_answer_that_is_no_object_of_the_api_is_an_error(client: Client, kube: FakeKube, text: str) -> None:
+    for ask in (lambda: client.get(NODES, "a"), lambda: list(client.list(NODES))):
+        kube.fault(status=200, text=text)
+        with pytest.raises(KubeError, match="This was no Kubernetes API"):
+            ask()
+
+
+@pytest.mark.parametrize("text", ["<html>", '{"status": "x"}', '{"status": {"userInfo": {}}}'])
+def test_who_we_are_may_stay_unknown(client: Client, kube: FakeKube, text: str) -> None:
+    kube.fault(status=403, text="denied by the proxy")
+    kube.fault(method="POST", status=201, text=text)
+    with pytest.raises(Forbidden, match=r'^get nodes "a": 403: denied by the proxy'):
+        client.get(NODES, "a")
+
+
+@pytest.mark.parametrize("details", ['["x"]', '{"causes": {"a": "b"}}', '"x"', '{"causes": ["x"]}'])
+def test_a_status_in_another_form_is_an_error_all_the_same(client: Client, kube: FakeKube, details: str) -> None:
+    kube.fault(status=409, text=f'{{"kind": "Status", "message": {{"a": 1}}, "details": {details}}}')
+    with pytest.raises(Conflict) as caught:
+        client.get(NODES, "a")
+    assert caught.value.causes == []
 
 
 def test_who_we_are_is_asked_of_the_server(kube: FakeKube, time: Time) -> None:

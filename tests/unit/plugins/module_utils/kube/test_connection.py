@@ -146,9 +146,61 @@ def test_groups_without_a_user_are_refused(kube: FakeKube) -> None:
         connect({"host": kube.url, "api_key": "x", "impersonate_groups": ["a"]})
 
 
-def test_a_host_is_a_url() -> None:
-    with pytest.raises(OptionError, match=r"host: got '192.0.2.1:6443', expected a URL"):
-        connect({"host": "192.0.2.1:6443", "api_key": "x"})
+@pytest.mark.parametrize("host", ["192.0.2.1:6443", "https://", "https://[::1", "https://a:port"])
+def test_a_host_is_a_url(host: str) -> None:
+    with pytest.raises(OptionError, match=r"host: got '.*', expected a URL") as caught:
+        connect({"host": host, "api_key": "x"})
+    assert caught.value.details["value"] == host
+
+
+def test_a_server_without_a_scheme_gets_no_token() -> None:
+    # urllib3 would take it for http://.
+    with pytest.raises(BulwarkError, match=r"kubeconfig: the server is '192\.0\.2\.1:6443', expected a URL"):
+        connect(options({"kubeconfig": kubeconfig("192.0.2.1:6443"), "context": "good"}))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("host", "https://me:secret@192.0.2.1"),
+        ("proxy", "http://me:secret@192.0.2.1:3128"),
+        ("api_key", "secret\n"),
+        ("api_key", "sec ret"),
+        ("api_key", "secr\u20act"),
+    ],
+)
+def test_a_secret_that_cannot_be_sent_is_refused_and_not_shown(option: str, value: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        connect({"host": "https://192.0.2.1", "api_key": "x", option: value})
+    assert caught.value.details["option"] == option
+    assert "sec" not in str(caught.value)
+    assert "sec" not in repr(caught.value.details)
+
+
+@pytest.mark.parametrize(
+    ("more", "option"),
+    [
+        ({"impersonate_user": "a\nb"}, "impersonate_user"),
+        ({"impersonate_user": "a", "impersonate_groups": ["b", "\u20ac"]}, "impersonate_groups[1]"),
+    ],
+)
+def test_who_cannot_be_named_in_a_header_is_refused(more: dict[str, Any], option: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        connect({"host": "https://192.0.2.1", "api_key": "x", **more})
+    assert caught.value.details["option"] == option
+
+
+def test_a_token_of_a_kubeconfig_that_cannot_be_sent_is_not_shown(kube: FakeKube) -> None:
+    client = connect(options({"kubeconfig": kubeconfig(kube.url, token="secret\n"), "context": "good"}))
+    with pytest.raises(Unreachable, match="a header that HTTP cannot carry") as caught:
+        client.get(NODES, "a")
+    assert "secret" not in str(caught.value)
+    assert not caught.value.sent
+
+
+def test_a_proxy_without_a_scheme_is_named() -> None:
+    with pytest.raises(BulwarkError, match=r"proxy: .*expected a URL such as http://"):
+        connect({"host": "https://192.0.2.1", "api_key": "x", "proxy": "proxy.example:3128"})
 
 
 def test_a_pod_takes_its_service_account(
@@ -263,6 +315,17 @@ def test_a_proxy_gets_the_request(kube: FakeKube) -> None:
         connect({"host": kube.url, "api_key": "cluster-admin", "proxy": proxy.url, "no_proxy": "127.0.0.1"}).list(NODES)
     )
     assert len(kube.requests) == 1
+
+
+@pytest.mark.parametrize(("scheme", "refusing"), [("http", False), ("https", False), ("https", True)])
+def test_what_no_proxy_took_was_not_sent(kube: FakeKube, time: Time, scheme: str, refusing: bool) -> None:
+    """Nobody listens, or who does lets nothing through (CONNECT is not implemented there)."""
+    proxy = kube.url if refusing else "http://127.0.0.1:9"
+    client = connected(kube, time, host=f"{scheme}://192.0.2.1", proxy=proxy)
+    with pytest.raises(Unreachable, match=r"\(\d+ attempts\)") as caught:
+        client.patch(NODES, "a", {"spec": {"unschedulable": True}})
+    assert not caught.value.sent
+    assert "may have been carried out" not in str(caught.value)
 
 
 def test_without_the_package_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
