@@ -79,7 +79,12 @@ def command_runner(module: AnsibleModule) -> Runner:
         try:
             return Completed(
                 *module.run_command(
-                    command, environ_update=_COMMAND_LOCALE, handle_exceptions=False, expand_user_and_vars=False
+                    command,
+                    environ_update=_COMMAND_LOCALE,
+                    handle_exceptions=False,
+                    expand_user_and_vars=False,
+                    # As Host reads files: a result that is no UTF-8 would fail the task.
+                    errors="backslashreplace",
                 )
             )
         except OSError as error:

@@ -55,6 +55,9 @@ def asked(params: Mapping[str, Any]) -> Asked:
             raise OptionError(f"sentinel[{index}]", path, "an absolute path")
     if "command" in triggers and not "".join(command[:1]):
         raise OptionError("command", params["command"], "a program and its arguments, for the trigger command")
+    for index, word in enumerate(command):
+        if "\0" in word:
+            raise OptionError(f"command[{index}]", word, "no NUL, which no argument can hold")
     if command and "command" not in triggers:
         raise OptionError("triggers", list(triggers), "command among them, since the option command is given")
     return Asked(triggers, tuple(dict.fromkeys(params["sentinel"])), command)

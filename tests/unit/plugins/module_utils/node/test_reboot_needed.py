@@ -221,6 +221,7 @@ def test_a_transaction_blocks_and_so_does_one_that_cannot_be_asked_for(
         ({"triggers": ["command"]}, "command", "a program and its arguments"),
         ({"triggers": ["command"], "command": []}, "command", "a program and its arguments"),
         ({"triggers": ["command"], "command": [""]}, "command", "a program and its arguments"),
+        ({"triggers": ["command"], "command": ["/bin/true", "a\0b"]}, "command[1]", "no NUL"),
         ({"command": ["/bin/true"]}, "triggers", "command among them"),
     ],
 )
