@@ -125,14 +125,15 @@ $(OTHER_CORES:%=core-%): core-%:
 core-newest: $(READY) tree
 	time tests/tools/newest.sh $(TREE) $(CURDIR)/$(BIN)/python
 
-# The environment of the tests has the newest package kubernetes, this one the oldest that requirements.txt allows.
+# The environment of the tests has the newest package kubernetes, this one the oldest that requirements.txt allows,
+# with the urllib3 1 that distributions have beside it (Debian 12, Ubuntu 22.04, EL 9).
 .PHONY: kubernetes-oldest
 kubernetes-oldest: .venv-kubernetes/ready
 	time .venv-kubernetes/bin/pytest --quiet tests/unit/plugins/module_utils/kube
 
 .venv-kubernetes/ready: requirements.txt
 	test -x $(@D)/bin/pip || { rm -rf $(@D); $(PYTHON) -m venv $(@D); }
-	time $(@D)/bin/pip install --quiet 'ansible-core~=$(DEFAULT_CORE).0' cryptography pytest \
+	time $(@D)/bin/pip install --quiet 'ansible-core~=$(DEFAULT_CORE).0' cryptography pytest 'urllib3<2' \
 		"$$(sed -n 's/^kubernetes>=\(.*\)/kubernetes==\1.*/p' requirements.txt)"
 	$(call link,$(@D)/bin)
 	touch $@

@@ -112,7 +112,10 @@ class Connection:
         )
 
     def _headers(self, content_type: str) -> Any:
-        headers = self._urllib3.HTTPHeaderDict({"Accept": "application/json", "Content-Type": content_type})
+        # urllib3 1 has the class, but not its name.
+        from urllib3._collections import HTTPHeaderDict
+
+        headers = HTTPHeaderDict({"Accept": "application/json", "Content-Type": content_type})
         headers["User-Agent"] = "bulwark.node"
         token = _token(self._configuration)
         if token:
