@@ -197,16 +197,41 @@ def test_flavours_are_told_apart(one: str, other: str) -> None:
     assert reboot.flavour(one) != reboot.flavour(other)
 
 
-@pytest.mark.parametrize(
-    "path", ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/usr/lib/sysimage/rpm/.rpm.lock"]
+LOCKS = (
+    "/var/lib/dpkg/lock-frontend",
+    "/var/lib/dpkg/lock",
+    "/var/lib/rpm/.rpm.lock",
+    "/usr/lib/sysimage/rpm/.rpm.lock",
 )
-def test_a_lock_that_is_held_for_writing_is_a_transaction(machine: Machine, path: str) -> None:
-    host = machine(TREE, {path: ""})
+
+
+@pytest.mark.parametrize("there", ["it alone", "the others too"])
+@pytest.mark.parametrize("path", LOCKS)
+def test_a_lock_that_is_held_for_writing_is_a_transaction(machine: Machine, path: str, there: str) -> None:
+    # While apt downloads it holds the front ends' lock alone.
+    host = machine(TREE, dict.fromkeys([path] if there == "it alone" else LOCKS, ""))
     assert reboot.facts(host)["transaction_running"] is False
     with held(host, path, fcntl.LOCK_EX):
         assert reboot.facts(host)["transaction_running"] is True
     with held(host, path, fcntl.LOCK_SH):
         assert reboot.facts(host)["transaction_running"] is False
+
+
+def test_a_lock_that_may_not_be_asked_for_is_unknown_unless_another_is_held(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: dict[str, bool] = {LOCKS[1]: False}
+
+    def ask(self: Host, path: str) -> bool | None:
+        if path == LOCKS[0]:
+            raise HostError(path, "cannot read: EACCES (Permission denied)", "EACCES")
+        return answers.get(path)
+
+    monkeypatch.setattr(Host, "is_write_locked", ask)
+    host = machine(TREE)
+    assert reboot.transaction(host) == (None, f"{LOCKS[0]}: cannot read: EACCES (Permission denied)")
+    answers[LOCKS[1]] = True
+    assert reboot.transaction(host) == (True, None)
 
 
 class held:  # noqa: N801 - reads as a word

@@ -126,6 +126,11 @@ def test_each_sample_of_a_query_of_ones_own_that_is_not_0_is_in_the_way(server: 
     assert ask(server.url) == []
 
 
+def test_what_is_no_alert_is_in_the_way_whatever_its_sign_and_without_a_state(server: Prometheus) -> None:
+    server.answer = vector({"metric": {"job": "x"}, "value": [1, "-1"]})
+    assert ask(server.url, query="free - needed", firing_only=True) == ['the query answers -1 for job="x"']
+
+
 def test_alerts_without_number_and_labels_without_end_are_cut(server: Prometheus) -> None:
     server.answer = vector(*(alert(f"A{number:03}", text="x" * 1000) for number in range(130)))
     found = ask(server.url)
@@ -160,6 +165,15 @@ def test_a_token_and_a_password_are_sent_as_they_are_told(server: Prometheus) ->
     sent = [headers["authorization"] for _path, _query, headers in server.asked]
     assert sent == ["Bearer abc", f"Basic {base64.b64encode('me:päss:word'.encode()).decode()}"]
     assert server.asked[1][0] == "/prefix/api/v1/query"
+
+
+def test_a_proxy_of_the_environment_is_used_unless_told_otherwise(
+    server: Prometheus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert ask(server.url, use_proxy=False) == []
+    assert "refused" in refused(server.url)
 
 
 def test_a_netrc_of_the_user_replaces_nothing(

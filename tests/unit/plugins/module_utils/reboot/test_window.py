@@ -337,6 +337,19 @@ def test_a_weekend_by_duration_is_one_window() -> None:
     assert not weekend.fits(utc("2026-11-20T20:00:01"), 48 * HOUR)
 
 
+def test_an_hour_by_duration_goes_through_midnight() -> None:
+    night = window(days=["fri"], start="23:30", duration=3600)
+    assert openings(night, utc("2026-11-20T00:00"), 48) == ["23:30:00-00:30:00"]
+    assert [night.contains(utc(f"2026-11-{text}")) for text in ("20T00:10", "21T00:10", "21T00:30")] == [
+        *(False, True, False)
+    ]
+
+
+def test_a_jump_of_the_clock_is_a_whole_second_whenever_it_is_asked_for() -> None:
+    asked = window(time_zone=BERLIN, start="02:30", end="03:14:59")
+    assert asked.next_opening(SPRING + dt.timedelta(microseconds=250000)) == utc("2026-03-29T01:00")
+
+
 def test_the_second_tuesday_of_a_month() -> None:
     asked = window(rrule="FREQ=MONTHLY;BYDAY=2TU", start="02:00", end="04:59:59", time_zone=BERLIN)
     opening = asked.next_opening(utc("2026-11-11T00:00"))
