@@ -112,6 +112,11 @@ def kernels(host: Host) -> tuple[list[dict[str, Any]], str | None]:
     if not images:
         if _is_automount(host, "/boot"):
             return [], "/boot is mounted on access, and was not looked into"
+        newer = [name for name in host.names("/lib/modules") if _is_newer(name, running)]
+        if newer:
+            # /boot may be mounted for updates alone (noauto).
+            latest = max(newer, key=version_key)
+            return [], f"modules of {latest} are installed, but no kernel's image was found: is /boot mounted?"
         return [], None  # booted from elsewhere: no package brings this machine a kernel
     kin = [release for release in images if flavour(release) == flavour(running)]
     if not kin:
@@ -139,6 +144,10 @@ def _installed(host: Host) -> dict[str, str]:
         if match and not re.search(r"rescue|\.(?:old|hmac|bak|dpkg-.*|signed|sig)$", name):
             found[match.group(1)] = f"/boot/{name}"
     return found
+
+
+def _is_newer(release: str, running: str) -> bool:
+    return flavour(release) == flavour(running) and version_key(release) > version_key(running)
 
 
 def _is_automount(host: Host, path: str) -> bool:

@@ -197,6 +197,23 @@ def test_flavours_are_told_apart(one: str, other: str) -> None:
     assert reboot.flavour(one) != reboot.flavour(other)
 
 
+@pytest.mark.parametrize(
+    ("modules", "reason"),
+    [
+        (
+            ["6.1.0-31-amd64"],
+            "modules of 6.1.0-31-amd64 are installed, but no kernel's image was found: is /boot mounted?",
+        ),
+        (["6.1.0-27-amd64", RUNNING, "6.1.0-31-rt-amd64"], None),
+    ],
+)
+def test_modules_of_a_newer_kernel_without_any_image_leave_it_open(
+    machine: Machine, modules: list[str], reason: str | None
+) -> None:
+    files = {f"/lib/modules/{name}/modules.dep": "" for name in modules}
+    assert reboot.kernels(machine("no-hugepages", {OSRELEASE: RUNNING, **files})) == ([], reason)
+
+
 LOCKS = (
     "/var/lib/dpkg/lock-frontend",
     "/var/lib/dpkg/lock",
