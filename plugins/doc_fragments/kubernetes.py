@@ -103,5 +103,7 @@ requirements:
 notes:
   - The options and their environment are those of C(kubernetes.core), but for user and password, which no API server has
     taken since Kubernetes 1.19, and C(persist_config), for a kubeconfig is never written.
+  - Proxies of the environment (E(HTTPS_PROXY)) and C(proxy-url) of a kubeconfig are used by newer releases of the package (37), and by
+    older ones (29) not. Say O(proxy) where one is needed, and O(no_proxy) where none is.
   - The package does not read C(as) and C(as-groups) of a kubeconfig; say O(impersonate_user) and O(impersonate_groups).
 """
