@@ -156,6 +156,39 @@ def test_a_delete_of_one_uid_is_repeated_and_hits_no_successor(client: Client, k
     assert "deletionTimestamp" not in client.get(PODS, "web", "default")["metadata"]
 
 
+@pytest.mark.parametrize("precondition", [True, False])
+def test_an_eviction_of_one_uid_is_repeated_after_a_lost_connection(
+    client: Client, kube: FakeKube, precondition: bool
+) -> None:
+    options = {"preconditions": {"uid": pod(kube, "web")["metadata"]["uid"]}} if precondition else {}
+    kube.fault(method="POST", lost="before")
+    eviction = {**EVICTION, "deleteOptions": options}
+    if precondition:
+        assert client.create(PODS, eviction, "default", "web", "eviction")["status"] == "Success"
+    else:
+        with pytest.raises(Unreachable, match="It may have been carried out"):
+            client.create(PODS, eviction, "default", "web", "eviction")
+
+
+def test_no_request_waits_longer_than_there_is_time(time: Time) -> None:
+    given: list[float] = []
+
+    class Silent:
+        server = "https://192.0.2.1"
+
+        def send(self, *request: Any) -> Answer:
+            given.append(request[-1])
+            time.now += request[-1]
+            raise TransportError("timed out", True)
+
+    client = Client(Silent(), deadline=20, clock=time.clock())
+    with pytest.raises(Unreachable):
+        client.get(NODES, "a")
+    assert given[0] == 15
+    assert given[1] < 5
+    assert time.now <= 1021
+
+
 def test_what_never_reached_the_server_is_repeated_whatever_it_is(kube: FakeKube, time: Time) -> None:
     gone = connected(kube, time, host="http://127.0.0.1:9")
     with pytest.raises(Unreachable, match=r"no answer from http://127\.0\.0\.1:9: .* \(\d+ attempts\)") as caught:
@@ -235,6 +268,8 @@ def test_a_list_that_expires_begins_anew_and_gives_nothing_twice(client: Client,
     pod(kube, "p5")
     kube.store.compact()
     assert [item["metadata"]["name"] for item in (*first, *pages)] == [f"p{number}" for number in range(6)]
+    # In one piece, which cannot expire again.
+    assert kube.requests[-1].query == {}
 
 
 def test_what_has_no_uid_is_listed_too(client: Client, kube: FakeKube) -> None:

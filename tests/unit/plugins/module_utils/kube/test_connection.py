@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 import builtins
 import json
 import os
@@ -220,6 +221,9 @@ def test_a_pod_takes_its_service_account(
         (tmp_path / "config").write_text(json.dumps(kubeconfig(kube.url)))
         given = {"kubeconfig": str(tmp_path / "config"), "context": "good"}
         assert asked(kube, options(given)).user == "kubernetes-admin"
+        # So does a context of the default one.
+        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
+        assert connect(options({"context": "good"})).sender.server == kube.url
 
 
 def test_no_configuration_at_all_says_what_would_be_one() -> None:
@@ -315,6 +319,15 @@ def test_a_proxy_gets_the_request(kube: FakeKube) -> None:
         connect({"host": kube.url, "api_key": "cluster-admin", "proxy": proxy.url, "no_proxy": "127.0.0.1"}).list(NODES)
     )
     assert len(kube.requests) == 1
+
+
+def test_headers_for_the_proxy_are_sent(kube: FakeKube) -> None:
+    headers = {"proxy_basic_auth": "me:secret", "user_agent": "us"}
+    given = {"host": "http://192.0.2.1", "api_key": "cluster-admin", "proxy": kube.url, "proxy_headers": headers}
+    with pytest.raises(BulwarkError):
+        connect(options(given)).get(NODES, "a")
+    sent = kube.requests[-1].headers
+    assert sent["proxy-authorization"] == f"Basic {base64.b64encode(b'me:secret').decode()}"
 
 
 @pytest.mark.parametrize(("scheme", "refusing"), [("http", False), ("https", False), ("https", True)])
