@@ -13,7 +13,7 @@ author:
 description:
   - Looks at what asks for a reboot of the machine, by default at the sentinel file, as kured does.
   - It tells an error from a no. Where nothing asks for a reboot, yet one of O(triggers) failed, RV(required) is V(null) and RV(errors) says why.
-  - It says too whether dpkg or rpm are changing packages right now, in RV(blocked). No reboot may come in between.
+  - It says too whether dpkg, rpm or zypper are changing packages right now, in RV(blocked). No reboot may come in between.
   - It does not fail because a trigger failed. It fails on options alone.
   - Locks of other users' files and some sentinels take root to be asked for.
 extends_documentation_fragment:
@@ -134,7 +134,8 @@ errors:
 blocked:
   description:
     - Why the machine must not be rebooted right now, whether it needs it or not.
-    - Packages are being changed, or it could not be told whether they are.
+    - Packages are being changed, dpkg was interrupted, or it could not be told.
+    - It is a moment's answer, for a package manager that still downloads holds no lock. Ask again right before the reboot.
   returned: success
   type: list
   elements: dict
@@ -146,7 +147,7 @@ blocked:
     detail:
       description: What is in the way.
       type: str
-      sample: 'dpkg or rpm is changing packages: their lock is held'
+      sample: 'packages are being changed: the lock of dpkg, rpm or zypper is held'
 transaction_running:
   description: Whether dpkg or rpm are changing packages. V(null) where the machine has neither, or it could not be told.
   returned: success

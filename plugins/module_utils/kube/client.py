@@ -168,7 +168,9 @@ class Clock:
 
 @dataclass
 class Client:
-    """One server. Each method raises KubeError (or the class of it that fits), after ``deadline`` seconds at the latest.
+    """One server. Each method raises KubeError (or the class of it that fits) where ``deadline`` seconds were not enough.
+
+    The last request has at least a second; an answer that comes drop by drop is read for as long as it drips.
 
     A request is repeated with growing pauses while nothing tells that the server carried it out: it was busy (429,
     with its ``Retry-After``), or never reached. After 5xx and lost connections, which tell nothing, it is repeated
@@ -349,7 +351,8 @@ class Client:
         path = Resource("authentication.k8s.io", "v1", "selfsubjectreviews").path()
         try:
             # Once: it only adorns an error.
-            answer = self.sender.send("POST", path, review, _JSON, _REQUEST_SECONDS)
+            with self.within(_REQUEST_SECONDS):
+                answer = self.sender.send("POST", path, review, _JSON, self._request_seconds())
         except TransportError:
             return self.user
         with contextlib.suppress(KeyError, TypeError):

@@ -19,6 +19,7 @@ __all__ = [
     "SENTINEL",
     "facts",
     "flavour",
+    "interrupted",
     "kernels",
     "needs_restarting",
     "needs_restarting_command",
@@ -34,6 +35,10 @@ SENTINEL = "/var/run/reboot-required"
 # Held, by fcntl(2), as long as dpkg or rpm change packages: the front ends' (apt) and dpkg's own, rpm's old and new place.
 _DPKG_LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock")
 _RPM_LOCKS = ("/var/lib/rpm/.rpm.lock", "/usr/lib/sysimage/rpm/.rpm.lock")
+# zypper runs rpm once for each package: between two of them its own lock alone is held, a file with a process' number.
+_ZYPP_PID = "/run/zypp.pid"
+# dpkg's journal, in files of digits, which is empty between two runs that came to their end (apt looks at it too).
+_DPKG_UPDATES = "/var/lib/dpkg/updates"
 NO_PACKAGE_MANAGER = "neither dpkg nor rpm is on this machine"
 _PACKAGES_NAMED = 100
 _IMAGE = re.compile(r"(?:vmlinuz|vmlinux|image)-([0-9].*)", re.IGNORECASE)
@@ -89,7 +94,8 @@ def _sentinel(host: Host) -> list[dict[str, Any]]:
 
 
 def _packages(host: Host) -> list[dict[str, Any]]:
-    names = packages(host, SENTINEL)
+    # Without the sentinel nobody asks for anything.
+    names = packages(host, SENTINEL) if host.changed_at(SENTINEL) is not None else ""
     return [_reason("packages", names, host.changed_at(f"{SENTINEL}.pkgs"))] if names else []
 
 
@@ -196,10 +202,18 @@ def needs_restarting(host: Host) -> tuple[list[dict[str, Any]], str | None]:
     return [], f"{' '.join(command)} returned {done.rc} and said: {said[:300]}"
 
 
+def interrupted(host: Host) -> bool:
+    """Whether dpkg left off in the middle; only of use where no transaction is running."""
+    return any(name.isdigit() for name in host.names(_DPKG_UPDATES))
+
+
 def transaction(host: Host) -> tuple[bool | None, str | None]:
-    """Whether dpkg or rpm is changing packages. Their locks are asked for, not taken."""
+    """Whether dpkg, rpm or zypper is changing packages at this moment. Their locks are asked for, not taken."""
     unknown = []
     locks: list[bool] = []
+    zypper = (host.read(_ZYPP_PID) or "").strip()
+    if zypper.isdigit() and host.exists(f"/proc/{zypper}"):
+        return True, None
     for path in (*_DPKG_LOCKS, *_RPM_LOCKS):
         try:
             held = host.is_write_locked(path)

@@ -65,7 +65,7 @@ def test_the_sentinel_and_the_packages_that_asked_for_it(machine: Machine) -> No
 
 def test_a_long_list_of_packages_is_cut(machine: Machine) -> None:
     text = "\n".join(f"package{number}" for number in range(5000))
-    detail = reboot.facts(machine(TREE, {"/var/run/reboot-required.pkgs": text}))["reasons"][0]["detail"]
+    detail = reboot.facts(machine(TREE, {"/var/run/reboot-required.pkgs": text, reboot.SENTINEL: ""}))["reasons"][1]["detail"]
     assert detail.endswith("package99 and 4900 more")
 
 
@@ -249,6 +249,22 @@ def test_a_lock_that_may_not_be_asked_for_is_unknown_unless_another_is_held(
     assert reboot.transaction(host) == (None, f"{LOCKS[0]}: cannot read: EACCES (Permission denied)")
     answers[LOCKS[1]] = True
     assert reboot.transaction(host) == (True, None)
+
+
+@pytest.mark.parametrize(("text", "running"), [("42\n", True), ("43\n", False), ("", False), ("none\n", False)])
+def test_zypper_s_own_lock_names_a_process(machine: Machine, text: str, running: bool) -> None:
+    host = machine(TREE, {"/run/zypp.pid": text, "/proc/42/stat": "", LOCKS[2]: ""})
+    assert reboot.transaction(host) == (running, None)
+
+
+@pytest.mark.parametrize(("name", "interrupted"), [("0001", True), ("tmp.i", False), (None, False)])
+def test_dpkg_that_left_off_leaves_its_journal(machine: Machine, name: str | None, interrupted: bool) -> None:
+    host = machine(TREE, {f"/var/lib/dpkg/updates/{name}": ""} if name else {})
+    assert reboot.interrupted(host) is interrupted
+
+
+def test_packages_without_the_sentinel_ask_for_nothing(machine: Machine) -> None:
+    assert reboot.facts(machine(TREE, {"/var/run/reboot-required.pkgs": "linux-base"}))["required"] is False
 
 
 class held:  # noqa: N801 - reads as a word

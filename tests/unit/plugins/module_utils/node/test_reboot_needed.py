@@ -186,7 +186,7 @@ def test_a_command_answers_by_its_return_code(
 @pytest.mark.parametrize(
     ("running", "untold", "expected", "blocked"),
     [
-        (True, None, True, "dpkg or rpm is changing packages: their lock is held"),
+        (True, None, True, "packages are being changed: the lock of dpkg, rpm or zypper is held"),
         (False, None, False, None),
         (None, "neither dpkg nor rpm is on this machine", None, None),
         (
@@ -210,6 +210,12 @@ def test_a_transaction_blocks_and_so_does_one_that_cannot_be_asked_for(
     # It is no trigger: the machine needs a reboot or not whatever dpkg does.
     assert (found["required"], found["transaction_running"]) == (False, expected)
     assert told(found, "blocked") == ([("transaction", blocked)] if blocked else [])
+
+
+def test_a_machine_whose_dpkg_was_interrupted_is_not_to_be_rebooted(machine: Machine) -> None:
+    found = ask(machine(TREE, {"/var/lib/dpkg/updates/0001": ""}))
+    assert (found["required"], found["transaction_running"]) == (False, False)
+    assert told(found, "blocked") == [("transaction", "dpkg was interrupted; run dpkg --configure -a first")]
 
 
 @pytest.mark.parametrize(
