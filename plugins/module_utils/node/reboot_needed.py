@@ -152,7 +152,9 @@ def _blocked(host: Host) -> tuple[bool | None, list[dict[str, str]]]:
     """Whether packages are being changed, and what forbids a reboot now; what could not be asked forbids it too."""
     running, untold = reboot.transaction(host)
     if running:
-        return True, [{"source": "transaction", "detail": "packages are being changed: the lock of dpkg, rpm or zypper is held"}]
+        return True, [
+            {"source": "transaction", "detail": "packages are being changed: the lock of dpkg, rpm or zypper is held"}
+        ]
     if running is None and untold != reboot.NO_PACKAGE_MANAGER:
         return None, [{"source": "transaction", "detail": f"whether packages are being changed is unknown: {untold}"}]
     if reboot.interrupted(host):

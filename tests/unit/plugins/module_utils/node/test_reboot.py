@@ -65,7 +65,9 @@ def test_the_sentinel_and_the_packages_that_asked_for_it(machine: Machine) -> No
 
 def test_a_long_list_of_packages_is_cut(machine: Machine) -> None:
     text = "\n".join(f"package{number}" for number in range(5000))
-    detail = reboot.facts(machine(TREE, {"/var/run/reboot-required.pkgs": text, reboot.SENTINEL: ""}))["reasons"][1]["detail"]
+    detail = reboot.facts(machine(TREE, {"/var/run/reboot-required.pkgs": text, reboot.SENTINEL: ""}))["reasons"][1][
+        "detail"
+    ]
     assert detail.endswith("package99 and 4900 more")
 
 
