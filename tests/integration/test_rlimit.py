@@ -20,7 +20,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node.processes import process_of
 from ansible_collections.bulwark.node.plugins.module_utils.node.rlimit_processes import Prlimit
 from ansible_collections.bulwark.node.tests.hosts.adhoc import Ran, call
-from ansible_collections.bulwark.node.tests.hosts.machine import Machine, Site
+from ansible_collections.bulwark.node.tests.hosts.machine import Machine, Site, until
 
 from .conftest import WITHOUT_SYSTEMD, Module, snapshot
 
@@ -363,8 +363,10 @@ def shown(machine: Machine, unit: str, *properties: str) -> list[str]:
 
 
 def live(machine: Machine, unit: str, words: str = "Max open files") -> list[str]:
-    """Soft and hard limit of a unit's main process, as the kernel says it."""
+    """Soft and hard limit of a unit's main process, as the kernel says it once that is its program."""
     (pid,) = shown(machine, unit, "MainPID")
+    # A moment after it was forked it has PID 1's.
+    assert until(lambda: "/systemd/" not in machine.run("readlink", f"/proc/{pid}/exe").stdout, 30)
     lines = machine.run("cat", f"/proc/{pid}/limits").stdout.splitlines()
     return next(line for line in lines if line.startswith(words))[len(words) :].split()[:2]
 
