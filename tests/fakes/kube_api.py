@@ -255,10 +255,11 @@ class FakeKube:
         if verb == "delete":
             return self.store.delete(resource, namespace, name, body or {}, dry)
         if verb == "patch":
-            how = _PATCHES.get(request.headers.get("content-type", ""))
+            accepted = {kind: how for kind, how in _PATCHES.items() if not (resource.custom and "strategic" in kind)}
+            how = accepted.get(request.headers.get("content-type", ""))
             if how is None:
                 message = "the body of the request was in an unknown format - accepted media types include: "
-                raise Problem(415, "UnsupportedMediaType", message + ", ".join(sorted(_PATCHES)))
+                raise Problem(415, "UnsupportedMediaType", message + ", ".join(sorted(accepted)))
             with_status = place.subresource == "status"
             return self.store.patch(resource, namespace, name, body, how, dry, with_status)
         if not isinstance(body, dict):
@@ -289,13 +290,21 @@ class FakeKube:
             return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": servers}
         if path == "/api/v1":
             return {"kind": "APIResourceList", "groupVersion": "v1", "resources": list(_core_resources())}
-        groups = {(item.group, item.version) for item in self.store.resources.values() if item.group}
+        groups = sorted({(item.group, item.version) for item in self.store.resources.values() if item.group})
+        if path == "/apis":
+            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(*each) for each in groups]}
         for group, version in groups:
             if path == f"/apis/{group}/{version}":
                 names = [item for item in self.store.resources.values() if item.group == group]
                 listed = [{"name": x.plural, "namespaced": x.namespaced, "kind": x.kind, "verbs": _CRUD} for x in names]
                 return {"kind": "APIResourceList", "groupVersion": f"{group}/{version}", "resources": listed}
         return None
+
+
+def _group(group: str, version: str) -> Object:
+    """A group, which has one version here."""
+    only = {"groupVersion": f"{group}/{version}", "version": version}
+    return {"name": group, "versions": [only], "preferredVersion": only}
 
 
 def _core_resources() -> Iterator[Object]:

@@ -49,7 +49,7 @@ class Answer:
         """The body; {} where it is no JSON object (a proxy's page)."""
         try:
             found = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 
