@@ -56,7 +56,8 @@ def test_an_error_closes_the_gate_and_does_not_fail_the_task(module: Module, mon
         ran = module("reboot_gate_info", {"prometheus": {"url": fake.url}})
     assert (ran.failed, ran["open"]) == (False, False)
     detail = f"{fake.url}/api/v1/query: answered 503: unavailable: starting"
-    assert ran["reasons"] == [{"source": "prometheus", "detail": detail, "until": None, "error": True}]
+    reason = {"source": "prometheus", "detail": detail, "until": None, "error": True, "object": None}
+    assert ran["reasons"] == [reason]
 
 
 def test_a_wrong_option_fails_the_task_by_its_path(module: Module) -> None:

@@ -198,7 +198,13 @@ class Client:
 
     def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
         """One object. Raises NotFound."""
-        return self._send("GET", "get", resource, namespace, name)
+        found = self._send("GET", "get", resource, namespace, name)
+        if text(found, "metadata", "name") != name:
+            asked = Asked("get", resource.group, resource.plural, namespace, name)
+            raise KubeError(
+                asked, f"{self.sender.server} answered another object: check host and proxy", user=self.user
+            )
+        return found
 
     def list(
         self,

@@ -168,8 +168,8 @@ def _identity(node: Object, wanted: Limits) -> Iterator[Reason]:
         have = text(node, "status", "nodeInfo", key).strip()
         if have.lower() != expected.lower():
             what = f"has {key} {printable(have) or 'unknown'}, and the machine {printable(expected)}"
-            detail = f'the Node "{name_of(node)}" {what}: they are not one, or the Node is not up to date'
-            yield Reason("node", detail, error=True, subject=Subject("Node", name_of(node)))
+            detail = f'the Node "{_subject(node).name}" {what}: they are not one, or the Node is not up to date'
+            yield Reason("node", detail, error=True, subject=_subject(node))
 
 
 def _paused(node: Object, wanted: Limits) -> Iterator[Reason]:
@@ -177,8 +177,12 @@ def _paused(node: Object, wanted: Limits) -> Iterator[Reason]:
     # Tools that set theirs to true set it to false to go on (FLUO's reboot-paused).
     if value is not None and value.strip().lower() != "false":
         why = f": {printable(value)}" if value.strip() else ""
-        detail = f"{name_of(node)} is paused by its annotation {wanted.pause_annotation}{why}"
-        yield Reason("pause", detail, subject=Subject("Node", name_of(node)))
+        detail = f"{_subject(node).name} is paused by its annotation {wanted.pause_annotation}{why}"
+        yield Reason("pause", detail, subject=_subject(node))
+
+
+def _subject(node: Object) -> Subject:
+    return Subject("Node", printable(name_of(node)))
 
 
 def _pods(snapshot: Snapshot, name: str, wanted: Limits) -> list[Reason]:

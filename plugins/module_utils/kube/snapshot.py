@@ -27,6 +27,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import (
     labels_of,
     mappings,
     name_of,
+    printable,
     text,
 )
 from ansible_collections.bulwark.node.plugins.module_utils.kube.remediators import Remediators, resources
@@ -178,7 +179,7 @@ def state_of(node: Object) -> NodeState:
     if text(ready, "status") == "True":
         returned.append(instant(field_of(ready, "lastTransitionTime")))
     return NodeState(
-        name=name_of(node),
+        name=printable(name_of(node), 253),
         ready=text(ready, "status") == "True",
         cordoned=bool(field_of(node, "spec", "unschedulable")),
         rebooting=names.REBOOTING in own or names.KURED_REBOOTING in own,
