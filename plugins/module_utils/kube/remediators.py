@@ -144,7 +144,7 @@ class Remediators:
         """A reason for each MachineHealthCheck that selects a Machine."""
         for check, selector in self._health_checks[group]:
             cluster = text(check, "spec", "clusterName")
-            elsewhere = cluster and text(machine, "spec", "clusterName") not in ("", cluster)
+            elsewhere = cluster and text(machine, "spec", "clusterName") != cluster
             if namespace_of(check) == namespace_of(machine) and not elsewhere and selector.matches(labels_of(machine)):
                 what = (
                     f"MachineHealthCheck {_full(check)} replaces Machine {_full(machine)} when it is not Ready for long"

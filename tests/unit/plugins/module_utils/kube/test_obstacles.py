@@ -9,6 +9,7 @@ import datetime as dt
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,7 +24,8 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.obstacles import
     obstacles,
 )
 from ansible_collections.bulwark.node.plugins.module_utils.kube.remediators import Remediators
-from ansible_collections.bulwark.node.plugins.module_utils.kube.snapshot import Snapshot, Wanted, take
+from ansible_collections.bulwark.node.plugins.module_utils.kube.snapshot import Snapshot, Wanted, state_of, take
+from ansible_collections.bulwark.node.plugins.module_utils.reboot.fleet import NodeState
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.gate import Reason, Subject
 from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube
 from ansible_collections.bulwark.node.tests.fakes.kube_objects import CUSTOM, MEDIK8S, node, pod
@@ -71,6 +73,10 @@ def cluster(kube: FakeKube) -> FakeKube:
         kube.store.register(resource)
     kube.store.add("namespaces", {"metadata": {"name": "medik8s-leases"}})
     return kube
+
+
+def taints(key: str, effect: str = "NoSchedule") -> list[dict[str, str]]:
+    return [{"key": key, "effect": effect}]
 
 
 # Options
@@ -247,6 +253,41 @@ def test_a_reboot_whose_time_cannot_be_read_is_an_error() -> None:
     (reason,) = judged(nodes, spacing=1)
     assert (reason.source, reason.error, reason.subject) == ("spacing", True, Subject("Node", "b"))
     assert judged(nodes) == []
+    assert judged([node("a", labels={"x": ""}), *nodes[1:]], spacing=1, pool="x") == []
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        (node("a"), NodeState("a", returned=dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc))),
+        (node("a", ready=False), NodeState("a", ready=False)),
+        # What no kubelet has said anything of, and one that is not heard of any more.
+        ({"metadata": {"name": "a"}}, NodeState("a", ready=False)),
+        (
+            {"metadata": {"name": "a"}, "status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}},
+            NodeState("a", ready=False),
+        ),
+        (
+            {
+                **node("a", ready=False),
+                "spec": {"unschedulable": True, "taints": taints("node.kubernetes.io/unschedulable")},
+            },
+            NodeState("a", ready=False, cordoned=True),
+        ),
+        ({**node("a", ready=False), "spec": {"taints": taints("x")}}, NodeState("a", ready=False, tainted=True)),
+        (
+            {**node("a", ready=False), "spec": {"taints": taints("x", "NoExecute")}},
+            NodeState("a", ready=False, tainted=True),
+        ),
+        ({**node("a", ready=False), "spec": {"taints": taints("x", "PreferNoSchedule")}}, NodeState("a", ready=False)),
+        (
+            node("a", ready=False, labels={"node-role.kubernetes.io/master": ""}),
+            NodeState("a", ready=False, control_plane=True),
+        ),
+    ],
+)
+def test_a_node_is_what_it_says_of_itself(item: Any, expected: NodeState) -> None:
+    assert state_of(item) == expected
 
 
 # Who is left
@@ -286,6 +327,13 @@ def test_the_quorum_of_stacked_etcd_is_read_from_its_pods(
     assert judged([*nodes, node("v")], name="w", etcd=pods) == []
 
 
+def test_a_pod_of_etcd_makes_a_member_of_any_node() -> None:
+    nodes = [node("w"), *(node(f"m{number}", labels=CONTROL) for number in (1, 2, 3))]
+    assert judged(nodes, name="m1", etcd=members(3)) == []
+    (reason,) = judged(nodes, name="m1", etcd={**members(3), "w": pod("etcd", "w", ready=False)})
+    assert "2 of 4 members of etcd would be left, and its quorum is 3: no healthy member is seen on w" in reason.detail
+
+
 def test_etcd_that_is_not_seen_blocks_until_it_is_said_where_it_is() -> None:
     nodes = [node(name, labels=CONTROL) for name in ("a", "b", "c")]
     (reason,) = judged(nodes, etcd={})
@@ -296,6 +344,8 @@ def test_etcd_that_is_not_seen_blocks_until_it_is_said_where_it_is() -> None:
     snapshot = Snapshot("x", {each["metadata"]["name"]: each for each in nodes})
     for mode in ("external", "control_plane"):
         assert obstacles(snapshot, "a", asked(etcd=mode), NOW) == []
+        # Also with what others asked the same cluster for.
+        assert obstacles(replace(snapshot, etcd={}), "a", asked(etcd=mode), NOW) == []
     snapshot = Snapshot("x", {"a": nodes[0], "b": nodes[1], "c": node("c", ready=False, labels=CONTROL)})
     assert sources(obstacles(snapshot, "a", asked(etcd="control_plane"), NOW)) == ["etcd"]
 
