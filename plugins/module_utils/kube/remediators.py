@@ -162,12 +162,11 @@ class Remediators:
 
     def _metal3(self, node: Object) -> Iterator[Reason]:
         provider = text(node, "spec", "providerID")
-        for host in self.objects.get((METAL3, "baremetalhosts"), ()):
-            asked = [key for key in annotations_of(host) if key.partition("/")[0] == _METAL3_REBOOT]
+        for host, asked in self._power_cycled:
             uid = text(host, "metadata", "uid")
             named = name_of(host) and f"/{namespace_of(host)}/{name_of(host)}/" in f"{provider}/"
-            if asked and (named or (uid and uid in provider)):
-                what = f"BareMetalHost {_full(host)} has {printable(asked[0])}, by which Metal3 powers it off and on"
+            if named or (uid and uid in provider):
+                what = f"BareMetalHost {_full(host)} has {printable(asked)}, by which Metal3 powers it off and on"
                 yield _reason("metal3", what, "wait until that is over", host, "BareMetalHost")
 
     def _karpenter(self, node: Object) -> Iterator[Reason]:
@@ -216,6 +215,16 @@ class Remediators:
             (item, of_object(field_of(item, "spec", "selector")))
             for item in self.objects.get((MEDIK8S, "nodehealthchecks"), ())
             if not field_of(item, "spec", "pauseRequests")
+        ]
+
+    @cached_property
+    def _power_cycled(self) -> Sequence[tuple[Object, str]]:
+        """Hosts with the annotation that asks for it."""
+        return [
+            (host, key)
+            for host in self.objects.get((METAL3, "baremetalhosts"), ())
+            for key in annotations_of(host)
+            if key.partition("/")[0] == _METAL3_REBOOT
         ]
 
     @cached_property

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Callable
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import OptionError
@@ -72,9 +73,9 @@ class Pool:
         return {node.name: node for node in self.nodes}
 
     @cached_property
-    def down(self) -> Mapping[str, NodeState]:
-        """Those that are down."""
-        return {node.name: node for node in self.nodes if node.down}
+    def down(self) -> Mapping[str, str]:
+        """Those that are down, by name, each with why."""
+        return {node.name: node.why() for node in sorted(self.nodes, key=lambda node: node.name) if node.down}
 
     @cached_property
     def schedulable(self) -> tuple[NodeState, ...]:
@@ -119,13 +120,13 @@ def allowance(option: str, text: str) -> Allowance:
 
 def unavailable_reasons(pool: Pool, name: str, allowed: Allowance) -> list[Reason]:
     """Whether too many of the pool would be down with this node, which counts once, down already or not."""
-    others = [node.why() for node in pool.down.values() if node.name != name]
-    total = len(pool.nodes)
-    if len(others) + 1 <= allowed.of(total):
+    others, total = len(pool.down) - (name in pool.down), len(pool.nodes)
+    if others + 1 <= allowed.of(total):
         return []
     share = f" ({allowed})" if allowed.percent else ""
-    detail = f"with {name}, {len(others) + 1} of {total} nodes would be down, and {allowed.of(total)} may be{share}"
-    return [Reason("max_unavailable", f"{detail}: {_listed(others)}")]
+    detail = f"with {name}, {others + 1} of {total} nodes would be down, and {allowed.of(total)} may be{share}"
+    listed = _listed((why for other, why in pool.down.items() if other != name), others)
+    return [Reason("max_unavailable", f"{detail}: {listed}")]
 
 
 def spacing_reasons(pool: Pool, seconds: int, now: dt.datetime) -> list[Reason]:
@@ -168,7 +169,7 @@ def quorum_reasons(members: Mapping[str, bool], name: str, allow_outage: bool) -
         return []
     detail = f"without {name}, {left} of {total} members of etcd would be left, and its quorum is {needed}"
     if sick:
-        return [Reason("etcd", f"{detail}: no healthy member is seen on {_listed(sick)}")]
+        return [Reason("etcd", f"{detail}: no healthy member is seen on {_listed(sick, len(sick))}")]
     return [Reason("etcd", f"{detail}. {_CONSENT}")]
 
 
@@ -186,10 +187,11 @@ def _sole(
         return []
     if not others:
         return [Reason("last_node", f"{node.name} is the only node {what}. {_CONSENT}")]
-    return [Reason("last_node", f"no other node {what} is up: {_listed(other.why() for other in others)}")]
+    listed = _listed(sorted(other.why() for other in others), len(others))
+    return [Reason("last_node", f"no other node {what} is up: {listed}")]
 
 
-def _listed(texts: Iterable[str]) -> str:
-    found = sorted(texts)
-    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    return ", ".join(found[:_NAMED]) + more
+def _listed(texts: Iterable[str], total: int) -> str:
+    """The first of them: of thousands of nodes each may be asked about while thousands are down."""
+    more = f" and {total - _NAMED} more" if total > _NAMED else ""
+    return ", ".join(islice(texts, _NAMED)) + more
