@@ -25,6 +25,7 @@ __all__ = [
 
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _LENGTH = 200
+_FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
 
 def field_of(item: Any, *path: str) -> Any:
@@ -73,16 +74,19 @@ def annotations_of(item: Any) -> dict[str, str]:
 
 
 def instant(value: Any) -> dt.datetime | None:
-    """A time as the API writes it (RFC 3339), in UTC, nanoseconds cut off; None where it is none."""
+    """A time as the API writes it (RFC 3339), in UTC, nanoseconds cut off; None where it is none, or in no year to count with."""
     found = _RFC3339.fullmatch(value) if isinstance(value, str) else None
     if not found:
         return None
     moment, fraction, zone = found.groups()
     try:
-        parsed = dt.datetime.fromisoformat(moment + zone.replace("Z", "+00:00"))
-        return parsed.astimezone(dt.timezone.utc).replace(microsecond=int((fraction or "0").ljust(6, "0")[:6]))
+        parsed = dt.datetime.fromisoformat(moment + zone.replace("Z", "+00:00")).astimezone(dt.timezone.utc)
     except (ValueError, OverflowError):
         return None
+    # Durations are added to it.
+    if not _FIRST_YEAR <= parsed.year <= _LAST_YEAR:
+        return None
+    return parsed.replace(microsecond=int((fraction or "0").ljust(6, "0")[:6]))
 
 
 def printable(value: object, length: int = _LENGTH) -> str:

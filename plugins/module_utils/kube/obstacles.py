@@ -9,7 +9,7 @@ import datetime as dt
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.kube.annotations import PAUSED, SAFE_TO_EVICT
@@ -145,12 +145,12 @@ def obstacles(snapshot: Snapshot, name: str, wanted: Limits, now: dt.datetime) -
     node = snapshot.nodes.get(name)
     if node is None:
         return [_missing(snapshot, name), *found]
-    rules: Sequence[Callable[[Snapshot, str, Limits, dt.datetime], Sequence[Reason]]] = (_unavailable, _spacing, _left)
     return [
         *_identity(node, wanted),
         *_paused(node, wanted),
         *found,
-        *(reason for rule in rules for reason in rule(snapshot, name, wanted, now)),
+        *_counted(snapshot, name, wanted, now),
+        *_left(snapshot, name, wanted),
         *snapshot.remediators.reasons(node),
     ]
 
@@ -205,7 +205,7 @@ def _of_pod(pod: Object, what: str) -> Reason:
 
 
 def _lease(snapshot: Snapshot, name: str, now: dt.datetime) -> Iterator[Reason]:
-    """medik8s' Lease of the node, by whoever holds it (its common/pkg/lease): we take none. A clock that is behind counts."""
+    """medik8s' Lease of the node (common/pkg/lease), whoever holds it: we take none. One that was renewed in the future counts."""
     lease = snapshot.leases.get(f"node-{name}")
     renewed, seconds = field_of(lease, "spec", "renewTime"), field_of(lease, "spec", "leaseDurationSeconds")
     if renewed is None or seconds is None:
@@ -223,30 +223,29 @@ def _lease(snapshot: Snapshot, name: str, now: dt.datetime) -> Iterator[Reason]:
         yield Reason("medik8s_lease", detail, until, subject=subject)
 
 
-def _unavailable(snapshot: Snapshot, name: str, wanted: Limits, now: dt.datetime) -> Sequence[Reason]:
-    if wanted.max_unavailable is None:
-        return ()
+def _counted(snapshot: Snapshot, name: str, wanted: Limits, now: dt.datetime) -> Iterator[Reason]:
+    """How many of the pool are down, and when one of it came up."""
+    if wanted.max_unavailable is None and not wanted.spacing:
+        return
     pool = snapshot.pool(wanted.pool)
     if name not in pool.by_name:
         # Of which nodes it would be one too many is not known.
-        detail = f"{name} is not in the pool that is counted ({wanted.pool.text})"
-        return [Reason("max_unavailable", f"{detail}. Check node.pool", error=True)]
-    return unavailable_reasons(pool, name, wanted.max_unavailable)
+        source = "spacing" if wanted.max_unavailable is None else "max_unavailable"
+        detail = f"{name} is not in the pool that is counted ({wanted.pool.text}). Check node.pool"
+        yield Reason(source, detail, error=True)
+    elif wanted.max_unavailable is not None:
+        yield from unavailable_reasons(pool, name, wanted.max_unavailable)
+    if wanted.spacing:
+        unknown = [
+            Reason("spacing", f"when {each} was rebooted cannot be read", error=True, subject=Subject("Node", each))
+            for each in snapshot.unreadable
+            if each in pool.by_name
+        ]
+        yield from at_most("spacing", unknown, "nodes")
+        yield from spacing_reasons(pool, wanted.spacing, now)
 
 
-def _spacing(snapshot: Snapshot, name: str, wanted: Limits, now: dt.datetime) -> Sequence[Reason]:
-    if not wanted.spacing:
-        return ()
-    pool = snapshot.pool(wanted.pool)
-    unknown = [
-        Reason("spacing", f"when {each} was rebooted cannot be read", error=True, subject=Subject("Node", each))
-        for each in snapshot.unreadable
-        if each in pool.by_name
-    ]
-    return [*at_most("spacing", unknown, "nodes"), *spacing_reasons(pool, wanted.spacing, now)]
-
-
-def _left(snapshot: Snapshot, name: str, wanted: Limits, now: dt.datetime) -> Sequence[Reason]:
+def _left(snapshot: Snapshot, name: str, wanted: Limits) -> Sequence[Reason]:
     """Whether anything would be left: nodes for pods, a control plane, a quorum of etcd."""
     state = snapshot.states[name]
     found = sole_reasons(snapshot.all, state, wanted.allow_outage)

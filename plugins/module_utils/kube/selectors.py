@@ -62,7 +62,7 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Selector:
-    """All of its requirements have to be met; without any it takes everything. ``text`` is how it was written."""
+    """All of its requirements have to be met; without any it takes everything. ``text`` is how it was written, in one line."""
 
     requirements: tuple[Requirement, ...]
     text: str = ""
@@ -85,7 +85,7 @@ def parse(option: str, selector: str) -> Selector:
                 raise _BadSelectorError
     except (_BadSelectorError, IndexError):
         raise OptionError(option, selector, _EXPECTED) from None
-    return Selector(tuple(requirements), selector)
+    return Selector(tuple(requirements), " ".join(selector.split()))
 
 
 def of_object(selector: Any) -> Selector:

@@ -220,9 +220,12 @@ def test_what_is_down_in_the_pool_counts() -> None:
     assert judged(nodes) == []
 
 
-def test_a_node_outside_of_its_pool_is_an_error() -> None:
-    (reason,) = judged([node("a"), node("b", labels={"pool": "x"})], max_unavailable="1", pool="pool=x")
-    assert (reason.source, reason.error) == ("max_unavailable", True)
+@pytest.mark.parametrize(
+    ("source", "given"), [("max_unavailable", {"max_unavailable": "1"}), ("spacing", {"spacing": 1})]
+)
+def test_a_node_outside_of_its_pool_is_an_error(source: str, given: dict[str, Any]) -> None:
+    (reason,) = judged([node("a"), node("b", labels={"pool": "x"})], pool="pool=x", **given)
+    assert (reason.source, reason.error) == (source, True)
     assert reason.detail == "a is not in the pool that is counted (pool=x). Check node.pool"
 
 
@@ -517,6 +520,9 @@ HOSTILE: list[Any] = [
     "",
     "{{ 7 }}",
     "a\x00\x1b\n",
+    "9999-12-31T23:59:59Z",
+    "8999-12-31T23:59:59Z",
+    2**31 - 1,
     -1,
     10**40,
     1.5,
