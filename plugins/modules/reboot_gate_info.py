@@ -11,12 +11,16 @@ version_added: 0.1.0
 author:
   - The bulwark.node authors (@bulwark)
 description:
-  - Looks at maintenance windows and at Prometheus' alerts, each where it is given, and returns all that is in the way at once.
+  - Looks at maintenance windows, at Prometheus' alerts and at a node of Kubernetes, each where it is given, and returns all that is in the way
+    at once.
   - What could not be asked is in the way too.
-  - It needs no Kubernetes. It looks from where it runs, by the clock of that machine, and so is best delegated to one that reaches Prometheus.
-  - It does not fail because the gate is closed or Prometheus does not answer. It fails on options alone.
+  - It needs no Kubernetes. No cluster is asked without O(node), whatever else is set, the environment (E(K8S_AUTH_KUBECONFIG)) included.
+  - It looks from where it runs, by the clock of that machine, and so is best delegated to one that reaches Prometheus and the API server.
+  - It does not fail because the gate is closed, or because Prometheus or the API server does not answer. It fails on options alone, and
+    where O(node) is given and no cluster is found in the options, the environment or the pod.
   - Without any option it is open.
 extends_documentation_fragment:
+  - bulwark.node.kubernetes
   - bulwark.node.attributes
   - bulwark.node.attributes.info_module
   - bulwark.node.attributes.actiongroup_all
@@ -155,6 +159,119 @@ options:
         description: How many seconds it has to answer.
         type: int
         default: 10
+  node:
+    description:
+      - The Kubernetes Node that would be rebooted. It alone lets a cluster be asked.
+      - In the way is then always that there is no such Node; its pause annotation; what replaces a node that is slow to come back
+        (O(node.accepted_remediators)); a Lease of medik8s on it that is held (C(medik8s-leases/node-NAME)), asked for where the cluster has
+        an API of C(medik8s.io); that no other node would be left for pods or of the control plane; and that etcd would lose its quorum.
+      - What else is in the way is asked for by an option each.
+      - The rights that it takes are in C(docs/reboot-rbac.yml) of this collection.
+    type: dict
+    suboptions:
+      name:
+        description: Its name in the cluster.
+        type: str
+        required: true
+      boot_id:
+        description:
+          - What the machine says in C(/proc/sys/kernel/random/boot_id), as M(bulwark.node.reboot_info) returns it.
+          - Where the Node has another, it is another machine's, or has not heard of the last boot. Both are in the way.
+        type: str
+      machine_id:
+        description: What the machine says in C(/etc/machine-id). Where the Node has another, it is another machine's, which is in the way.
+        type: str
+      blocking_pod_selectors:
+        description:
+          - Label selectors, as of C(kubectl -l). Pods on the node, of any namespace, that one of them selects are in the way until they are
+            C(Succeeded) or C(Failed), as with kured's C(--blocking-pod-selector).
+          - A pod whose phase is C(Unknown), which kured lets pass, is in the way.
+          - Give a list, also of one. A string is split at its commas, which are parts of a selector.
+        type: list
+        elements: str
+        default: []
+      safe_to_evict:
+        description:
+          - Whether pods on the node that are not finished and have the annotation C(cluster-autoscaler.kubernetes.io/safe-to-evict) with
+            C(false) are in the way.
+        type: bool
+        default: false
+      max_unavailable:
+        description:
+          - How many nodes may be down with this one, as a number or as a share such as V(10%), which is rounded down, to one at least, as a
+            MachineConfigPool's.
+          - Down are those that are not C(Ready), those that are cordoned, and those that are being rebooted by the annotation
+            C(bulwark.node/rebooting) or kured's C(weave.works/kured-reboot-in-progress). The node itself counts once, down already or not.
+          - Without it nothing is counted.
+        type: str
+      spacing:
+        description:
+          - How many seconds have to pass after a node came up. That is when its condition C(Ready) became true, or what the annotation
+            C(bulwark.node/rebooted) says, whichever is later.
+          - A node that has just joined counts as well, and so does this one.
+        type: int
+        default: 0
+      pool:
+        description:
+          - A label selector of the nodes that O(node.max_unavailable) and O(node.spacing) are about, which has to take this one too.
+          - All nodes by default.
+        type: str
+      pause_annotation:
+        description:
+          - An annotation of the Node that stops it, with its value as the reason. V(false) stops nothing.
+          - Those who pause nodes for Flatcar's operator take C(flatcar-linux-update.v1.flatcar-linux.net/reboot-paused).
+        type: str
+        default: bulwark.node/reboot-paused
+      accepted_remediators:
+        description:
+          - Who may act on this node while it is away. All others are in the way where they would, each with what makes them leave it alone.
+          - V(cluster_api) and V(openshift) are MachineHealthChecks (C(cluster.x-k8s.io), C(machine.openshift.io)) that select its Machine, but
+            for those with the annotation C(cluster.x-k8s.io/paused), and Machines of C(cluster.x-k8s.io) with it or
+            C(cluster.x-k8s.io/skip-remediation). A Machine in a management cluster is seen by the Node's annotation alone, and in the way.
+          - V(medik8s) are NodeHealthChecks that select it, but for those with C(pauseRequests), and a Node with the label
+            C(remediation.medik8s.io/exclude-from-remediation) as V(true).
+          - V(metal3) is a BareMetalHost of it that has C(reboot.metal3.io).
+          - V(karpenter) removes nodes that a drain has emptied, unless the Node or its NodeClaim has C(karpenter.sh/do-not-disrupt) as V(true). Its
+            node repair, where that is on, heeds it not.
+          - V(gke), V(eks) and V(aks) are told by the labels of their node pools alone. Whether repair is on there no cluster knows.
+          - Those that are accepted are not asked for.
+        type: list
+        elements: str
+        choices:
+          - cluster_api
+          - openshift
+          - metal3
+          - medik8s
+          - karpenter
+          - gke
+          - eks
+          - aks
+        default: []
+      etcd:
+        description:
+          - Where etcd runs, whose quorum has to hold without the member on this node. It is asked for of nodes of the control plane, and of
+            those with the label C(node-role.kubernetes.io/etcd).
+          - With V(stacked) the members are the nodes with that label, else those of the control plane, where any pod of
+            C(component=etcd) is seen in C(kube-system). A member is healthy where its node is C(Ready) and its pod, if there are any. Where
+            none is seen, the quorum is unknown, which is in the way.
+          - With V(control_plane) each node of the control plane has one that is not seen, as with Talos or OpenShift, healthy where the node
+            is C(Ready).
+          - With V(external) none is on a node of this cluster.
+        type: str
+        choices:
+          - stacked
+          - control_plane
+          - external
+        default: stacked
+      allow_outage:
+        description:
+          - Whether the cluster may be without its only node for pods, its only node of the control plane, or its quorum where etcd has no more
+            than two members, for as long as this one reboots.
+          - Where there are others that are merely down, they are waited for all the same.
+        type: bool
+        default: false
+notes:
+  - The package C(kubernetes) is needed with O(node) alone.
 seealso:
   - module: bulwark.node.reboot_info
 """
@@ -194,6 +311,18 @@ EXAMPLES = r"""
         severity: critical
         team: payment
   delegate_to: localhost
+
+- name: Ask whether this node of a cluster may be rebooted now
+  bulwark.node.reboot_gate_info:
+    kubeconfig: ~/.kube/config
+    node:
+      name: "{{ inventory_hostname }}"
+      blocking_pod_selectors: [app=backup, "tier in (database,queue)"]
+      safe_to_evict: true
+      max_unavailable: 10%
+      pool: "!node-role.kubernetes.io/control-plane"
+      spacing: 600
+  delegate_to: localhost
 """
 
 RETURN = r"""
@@ -209,7 +338,9 @@ reasons:
   elements: dict
   contains:
     source:
-      description: V(windows) or V(prometheus).
+      description:
+        - V(windows) or V(prometheus). Of a Node V(node) (it is missing or another, or the nodes could not be asked), V(pause), V(pods),
+          V(max_unavailable), V(spacing), V(last_node), V(etcd), V(medik8s_lease) or V(remediators).
       type: str
       sample: windows
     detail:
@@ -221,9 +352,26 @@ reasons:
       type: int
       sample: 1795467600
     error:
-      description: Whether it could not be asked.
+      description: Whether it could not be asked, or what was asked cannot be.
       type: bool
       sample: false
+    object:
+      description: The object of Kubernetes that is in the way. V(null) where it is none, or several.
+      type: dict
+      sample: {kind: Pod, namespace: default, name: backup-29012345-x2k7p}
+      contains:
+        kind:
+          description: Its kind.
+          type: str
+          sample: Pod
+        namespace:
+          description: Its namespace. V(null) where it is in none.
+          type: str
+          sample: default
+        name:
+          description: Its name.
+          type: str
+          sample: backup-29012345-x2k7p
 next_opening:
   description:
     - The first moment at which the windows let a reboot of O(reboot_duration) begin, in seconds since the epoch.
@@ -252,6 +400,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OptionError
+from ansible_collections.bulwark.node.plugins.module_utils.kube import obstacles
+from ansible_collections.bulwark.node.plugins.module_utils.kube.client import ARGUMENT_SPEC, connect
 from ansible_collections.bulwark.node.plugins.module_utils.module import fail
 from ansible_collections.bulwark.node.plugins.module_utils.reboot import prometheus
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.alerts import alert_reasons, selection
@@ -267,6 +417,8 @@ def main() -> None:
             "windows": {"type": "list", "elements": "dict", "default": [], "options": WINDOW_SPEC},
             "reboot_duration": {"type": "int", "default": 0},
             "prometheus": {"type": "dict", "options": prometheus.PROMETHEUS_SPEC},
+            "node": {"type": "dict", "options": obstacles.NODE_SPEC},
+            **ARGUMENT_SPEC,
         },
         supports_check_mode=True,
     )
@@ -278,18 +430,25 @@ def main() -> None:
 
 
 def look(params: dict[str, Any]) -> Gate:
-    """All options first, so that a wrong one costs no request; then all that is asked. Raises OptionError."""
+    """All options first, so that a wrong one costs no request; then all that is asked. Raises BulwarkError, OptionError."""
     windows = parse_windows("windows", params["windows"])
     if not 0 <= params["reboot_duration"] <= _WEEK:
         raise OptionError("reboot_duration", params["reboot_duration"], f"seconds, from 0 to {_WEEK} (a week)")
+    alerts, node = params["prometheus"], params["node"]
+    if alerts:
+        prometheus.check("prometheus", alerts)
+        chosen = selection("prometheus", alerts)
+    if node:
+        limits = obstacles.limits("node", node)
+        client = connect(params)
     reasons: list[Reason] = []
-    if params["prometheus"]:
-        prometheus.check("prometheus", params["prometheus"])
-        chosen = selection("prometheus", params["prometheus"])
+    if alerts:
         try:
-            reasons += alert_reasons(prometheus.query(params["prometheus"]), chosen)
+            reasons += alert_reasons(prometheus.query(alerts), chosen)
         except prometheus.PrometheusError as error:
             reasons.append(Reason("prometheus", str(error), error=True))
+    if node:
+        reasons += obstacles.look(client, node["name"], limits, datetime.datetime.now(datetime.timezone.utc))
     moment = datetime.datetime.now(datetime.timezone.utc)
     return decide(moment, windows, datetime.timedelta(seconds=params["reboot_duration"]), reasons)
 

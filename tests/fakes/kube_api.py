@@ -71,7 +71,7 @@ _ADMIN = User("kubernetes-admin", ("system:masters", "system:authenticated"))
 
 @dataclass
 class Fault:
-    """What becomes of the next ``times`` requests of this method whose path contains ``path``.
+    """What becomes of the next ``times`` requests of this method whose path contains ``path``, or is it where ``exact``.
 
     ``status`` is answered instead of doing anything (``text`` as it is, or a Status); ``lost`` closes the connection
     ``before`` or ``after`` the request is carried out.
@@ -79,6 +79,7 @@ class Fault:
 
     method: str = ""
     path: str = ""
+    exact: bool = False
     times: int = 1
     status: int | None = None
     reason: str = "InternalError"
@@ -155,7 +156,8 @@ class FakeKube:
         """The fault that this request meets, if any."""
         with self.store.lock:
             for fault in self.faults:
-                if fault.times and fault.method in ("", method) and fault.path in path:
+                met = path == fault.path if fault.exact else fault.path in path
+                if fault.times and fault.method in ("", method) and met:
                     fault.times -= 1
                     return fault
         return None
@@ -255,10 +257,11 @@ class FakeKube:
         if verb == "delete":
             return self.store.delete(resource, namespace, name, body or {}, dry)
         if verb == "patch":
-            how = _PATCHES.get(request.headers.get("content-type", ""))
+            accepted = {kind: how for kind, how in _PATCHES.items() if not (resource.custom and "strategic" in kind)}
+            how = accepted.get(request.headers.get("content-type", ""))
             if how is None:
                 message = "the body of the request was in an unknown format - accepted media types include: "
-                raise Problem(415, "UnsupportedMediaType", message + ", ".join(sorted(_PATCHES)))
+                raise Problem(415, "UnsupportedMediaType", message + ", ".join(sorted(accepted)))
             with_status = place.subresource == "status"
             return self.store.patch(resource, namespace, name, body, how, dry, with_status)
         if not isinstance(body, dict):
@@ -289,13 +292,21 @@ class FakeKube:
             return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": servers}
         if path == "/api/v1":
             return {"kind": "APIResourceList", "groupVersion": "v1", "resources": list(_core_resources())}
-        groups = {(item.group, item.version) for item in self.store.resources.values() if item.group}
+        groups = sorted({(item.group, item.version) for item in self.store.resources.values() if item.group})
+        if path == "/apis":
+            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(*each) for each in groups]}
         for group, version in groups:
             if path == f"/apis/{group}/{version}":
                 names = [item for item in self.store.resources.values() if item.group == group]
                 listed = [{"name": x.plural, "namespaced": x.namespaced, "kind": x.kind, "verbs": _CRUD} for x in names]
                 return {"kind": "APIResourceList", "groupVersion": f"{group}/{version}", "resources": listed}
         return None
+
+
+def _group(group: str, version: str) -> Object:
+    """A group, which has one version here."""
+    only = {"groupVersion": f"{group}/{version}", "version": version}
+    return {"name": group, "versions": [only], "preferredVersion": only}
 
 
 def _core_resources() -> Iterator[Object]:
@@ -369,12 +380,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             status, body = self.kube.answer(request, user)
         except Problem as problem:
             status, body = problem.code, problem.body
-            self._send(status, body, {"Retry-After": str(problem.retry_after)} if problem.retry_after else {})
-            return
+            extra = {"Retry-After": str(problem.retry_after)} if problem.retry_after else {}
+        else:
+            extra = {}
         if fault and fault.lost == "after":
             self._hang_up()
         elif isinstance(body, Mapping):
-            self._send(status, body)
+            self._send(status, body, extra)
         else:
             self._stream(body)
 
@@ -411,8 +423,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
 
-    def _send(self, status: int, body: Mapping[str, Any], extra: Mapping[str, str] | None = None) -> None:
-        self._write(status, json.dumps(body).encode(), "application/json", extra or {})
+    def _send(self, status: int, body: Mapping[str, Any], extra: Mapping[str, str]) -> None:
+        self._write(status, json.dumps(body).encode(), "application/json", extra)
 
     def _write(self, status: int, data: bytes, kind: str, extra: Mapping[str, str]) -> None:
         self.send_response(status)

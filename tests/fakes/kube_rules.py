@@ -9,14 +9,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["RESOURCES", "Object", "Problem", "Resource", "complete", "invalid", "validate"]
+__all__ = ["RESOURCES", "Object", "Problem", "Resource", "complete", "custom_resource", "invalid", "validate"]
 
 Object = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Resource:
-    """One resource of the API. ``unconditional``: a PUT without resourceVersion replaces whatever is there."""
+    """One resource of the API. ``unconditional``: a PUT without resourceVersion replaces whatever is there.
+
+    ``custom``: it is made by a CustomResourceDefinition (``custom_resource``).
+    """
 
     group: str
     version: str
@@ -26,6 +29,7 @@ class Resource:
     unconditional: bool = True
     has_generation: bool = False
     short: str = ""
+    custom: bool = False
 
     @property
     def api_version(self) -> str:
@@ -40,6 +44,11 @@ class Resource:
         """``details`` of a Status about this resource, or about the object of that name."""
         found = {"name": name, "group": self.group, "kind": kind or self.plural}
         return {key: value for key, value in found.items() if value}
+
+
+def custom_resource(group: str, version: str, plural: str, kind: str, namespaced: bool = True) -> Resource:
+    """What a CustomResourceDefinition makes: no unconditional update, a generation, no strategic merge patch."""
+    return Resource(group, version, plural, kind, namespaced, unconditional=False, has_generation=True, custom=True)
 
 
 RESOURCES = (

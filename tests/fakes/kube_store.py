@@ -97,6 +97,11 @@ class Store:
 
     # What tests do past the API
 
+    def register(self, resource: Resource) -> None:
+        """Serve another resource from now on, as after a CustomResourceDefinition."""
+        with self.lock:
+            self.resources[resource.qualified] = resource
+
     def add(self, resource: str, item: Mapping[str, Any]) -> Object:
         """Create an object with whatever status it brings."""
         found = self.resources[resource]

@@ -9,6 +9,8 @@ import datetime as dt
 
 import pytest
 
+from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube, User
+from ansible_collections.bulwark.node.tests.fakes.kube_objects import node, pod
 from ansible_collections.bulwark.node.tests.fakes.prometheus import alert, failure, serving, vector
 from ansible_collections.bulwark.node.tests.hosts.adhoc import call
 from ansible_collections.bulwark.node.tests.hosts.machine import Machine
@@ -56,7 +58,8 @@ def test_an_error_closes_the_gate_and_does_not_fail_the_task(module: Module, mon
         ran = module("reboot_gate_info", {"prometheus": {"url": fake.url}})
     assert (ran.failed, ran["open"]) == (False, False)
     detail = f"{fake.url}/api/v1/query: answered 503: unavailable: starting"
-    assert ran["reasons"] == [{"source": "prometheus", "detail": detail, "until": None, "error": True}]
+    reason = {"source": "prometheus", "detail": detail, "until": None, "error": True, "object": None}
+    assert ran["reasons"] == [reason]
 
 
 def test_a_wrong_option_fails_the_task_by_its_path(module: Module) -> None:
@@ -83,3 +86,52 @@ def test_windows_are_judged_with_the_time_zones_that_a_machine_has(machines: dic
         else:
             assert "the machine that judges the windows has no time zone database" in ran["msg"]
         assert call("reboot_gate_info", {"windows": [{"days": ["mo"]}, {}]}, there)["open"] is True
+
+
+NODE = {"name": "a", "blocking_pod_selectors": ["app=db"], "max_unavailable": "1"}
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_node_of_a_cluster_is_asked_about_and_nothing_is_changed(module: Module, check: bool) -> None:
+    with FakeKube() as kube:
+        for name in ("a", "b"):
+            kube.store.add("nodes", node(name))
+        kube.store.add("pods", pod("x", labels={"app": "db"}))
+        before = kube.store.version
+        ran = module("reboot_gate_info", {"host": kube.url, "api_key": "cluster-admin", "node": NODE}, check=check)
+        assert kube.store.version == before
+        assert {request.method for request in kube.requests} == {"GET"}
+    (reason,) = ran["reasons"]
+    assert (ran["open"], ran["changed"], reason["source"]) == (False, False, "pods")
+    assert reason["object"] == {"kind": "Pod", "namespace": "default", "name": "x"}
+
+
+def test_without_a_node_no_cluster_is_asked(module: Module) -> None:
+    with FakeKube() as kube:
+        assert module("reboot_gate_info", {"host": kube.url, "api_key": "cluster-admin"})["open"] is True
+        assert kube.requests == []
+
+
+def test_a_cluster_that_refuses_closes_the_gate_and_does_not_fail_the_task(module: Module) -> None:
+    with FakeKube() as kube:
+        kube.tokens[TOKEN] = User("nobody")
+        ran = module("reboot_gate_info", {"host": kube.url, "api_key": TOKEN, "node": {"name": "a"}})
+    assert (ran.failed, ran["open"]) == (False, False)
+    assert [(each["source"], each["error"]) for each in ran["reasons"]] == [("node", True), ("etcd", True)]
+    assert (
+        'The rule that is missing, for a ClusterRole: - {apiGroups: [""], resources: ["nodes"]'
+        in ran["reasons"][0]["detail"]
+    )
+    assert TOKEN not in ran.output
+
+
+def test_a_wrong_option_of_the_node_fails_before_anything_is_asked(module: Module) -> None:
+    with FakeKube() as kube:
+        at = {"host": kube.url, "api_key": "cluster-admin"}
+        ran = module("reboot_gate_info", {**at, "node": {"name": "a", "max_unavailable": "none"}})
+        assert ran["msg"].startswith("reboot_gate_info: node.max_unavailable: got 'none', expected a number from 1 on")
+        ran = module("reboot_gate_info", {**at, "node": {"name": "a", "accepted_remediators": ["nobody"]}})
+        assert "value of accepted_remediators must be one or more of" in ran["msg"]
+        assert kube.requests == []
+    ran = module("reboot_gate_info", {"kubeconfig": "/nowhere", "node": {"name": "a"}})
+    assert ran["msg"].startswith("reboot_gate_info: kubeconfig: /nowhere: ")

@@ -23,7 +23,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.node import (
     reboot_needed,
     subsets,
 )
-from ansible_collections.bulwark.node.plugins.module_utils.reboot.gate import Reason, decide
+from ansible_collections.bulwark.node.plugins.module_utils.reboot.gate import Reason, Subject, decide
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.window import parse_windows
 from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes, report
 from ansible_collections.bulwark.node.plugins.plugin_utils.assess import subject
@@ -162,9 +162,13 @@ def test_the_documented_need_of_a_reboot_is_one_that_is_told(tmp_path: Path, mon
 def test_the_documented_gate_is_one_that_is_decided() -> None:
     documented = example("gate")
     windows = parse_windows("windows", [{"days": ["mo"], "start": "9pm"}])
-    alerts = [Reason("prometheus", documented["reasons"][1]["detail"])]
+    pod = Subject(documented["reasons"][2]["object"]["kind"], "backup-0", "default")
+    others = [
+        Reason("prometheus", documented["reasons"][1]["detail"]),
+        Reason("pods", documented["reasons"][2]["detail"], subject=pod),
+    ]
     now = datetime.fromtimestamp(documented["checked_at"], timezone.utc)
-    assert decide(now, windows, timedelta(seconds=1800), alerts).as_dict() == documented
+    assert decide(now, windows, timedelta(seconds=1800), others).as_dict() == documented
 
 
 def test_results_have_the_documented_keys() -> None:

@@ -11,7 +11,7 @@ import random
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, Protocol
 
@@ -31,6 +31,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.errors import (
     Unreachable,
     error_of,
 )
+from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import text
 
 __all__ = [
     "ARGUMENT_SPEC",
@@ -47,6 +48,7 @@ __all__ = [
     "Forbidden",
     "KubeError",
     "NotFound",
+    "Object",
     "Resource",
     "Sender",
     "Throttled",
@@ -197,7 +199,13 @@ class Client:
 
     def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
         """One object. Raises NotFound."""
-        return self._send("GET", "get", resource, namespace, name)
+        found = self._send("GET", "get", resource, namespace, name)
+        if text(found, "metadata", "name") != name:
+            asked = Asked("get", resource.group, resource.plural, namespace, name)
+            raise KubeError(
+                asked, f"{self.sender.server} answered another object: check host and proxy", user=self.user
+            )
+        return found
 
     def list(
         self,
@@ -213,7 +221,7 @@ class Client:
         given already is left out: objects that came or went in between may then be there or not.
         """
         query = {"labelSelector": label_selector, "fieldSelector": field_selector, "limit": str(page)}
-        seen: set[str | None] = set()
+        seen: set[str] = set()
         while True:
             try:
                 found = self._send("GET", "list", resource, namespace, query=query)
@@ -222,16 +230,25 @@ class Client:
                     raise
                 query = {key: value for key, value in query.items() if key not in ("limit", "continue")}
                 continue
-            for item in found.get("items") or ():
-                uid = item["metadata"].get("uid")
+            for item in self._each(found, "items", Asked("list", resource.group, resource.plural, namespace)):
+                uid = text(item, "metadata", "uid")
                 if uid not in seen:
                     yield item
                 # What is computed for each request (metrics) has none.
-                seen.update({uid} - {None})
-            token = found["metadata"].get("continue")
+                seen.update({uid} - {""})
+            token = text(found, "metadata", "continue")
             if not token:
                 return
             query = {**query, "continue": token}
+
+    def groups(self) -> dict[str, str]:
+        """The named API groups that the server has, each with the version that it prefers.
+
+        All who are authenticated may ask (the ClusterRole system:discovery).
+        """
+        asked = Asked("get", "", "API groups", server=self.sender.server)
+        groups = self._each(self._answer(asked, "GET", "/apis", None, _JSON, True), "groups", asked)
+        return {text(group, "name"): text(group, "preferredVersion", "version") for group in groups}
 
     def create(
         self,
@@ -372,14 +389,19 @@ class Client:
         dry_run: bool = False,
         content_type: str = _JSON,
     ) -> Object:
-        """Send a request until it is answered, or may not be repeated, or its time is over."""
+        """Ask something of a resource, an object or its subresource."""
         path = resource.path(namespace, name, subresource)
         terms = {key: value for key, value in {**(query or {}), "dryRun": "All" if dry_run else ""}.items() if value}
         if terms:
             path += "?" + urllib.parse.urlencode(terms)
         full = f"{resource.plural}/{subresource}" if subresource else resource.plural
         asked = Asked(verb, resource.group, full, namespace, name, self.sender.server)
-        repeatable = method == "GET" or dry_run or _has_precondition(body)
+        return self._answer(
+            asked, method, path, body, content_type, method == "GET" or dry_run or _has_precondition(body)
+        )
+
+    def _answer(self, asked: Asked, method: str, path: str, body: Any, content_type: str, repeatable: bool) -> Object:
+        """Send a request until it is answered, or may not be repeated, or its time is over."""
         with self.within(self.deadline):
             attempt, maybe_done = 0, False
             while True:
@@ -398,8 +420,17 @@ class Client:
                     return found
                 # What an eviction is refused with is the budget's answer, or a webhook's.
                 passing = answer.status == 429 or (answer.status in _PASSING and repeatable)
-                if subresource == "eviction" or not passing or not self._pause(attempt, answer.retry_after):
+                if asked.resource.endswith("/eviction") or not passing or not self._pause(attempt, answer.retry_after):
                     raise error_of(asked, answer, self._user_for(answer))
+
+    def _each(self, found: Object, key: str, asked: Asked) -> Sequence[Object]:
+        """The objects of a list. What is no list must not be taken for an empty one; Go writes that as null."""
+        items = found.get(key, False)
+        if items is None:
+            return []
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise KubeError(asked, f"{self.sender.server} answered no list: check host and proxy", user=self.user)
+        return items
 
     def _request_seconds(self) -> float:
         """How long one request may take: what is left, but enough for an answer that is under way."""

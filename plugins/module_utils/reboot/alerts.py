@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import OptionError
-from ansible_collections.bulwark.node.plugins.module_utils.reboot.gate import Reason
+from ansible_collections.bulwark.node.plugins.module_utils.reboot.gate import Reason, at_most
 
 __all__ = ["Sample", "Selection", "alert_reasons", "selection"]
 
-_NAMED = 100
 _DETAIL = 300
 # Those that Prometheus adds or that are said already.
 _OWN_LABELS = ("__name__", "alertname", "alertstate")
@@ -86,10 +85,7 @@ def alert_reasons(samples: Iterable[Sample], chosen: Selection) -> list[Reason]:
     reasons = [
         Reason("prometheus", _detail(*key, each)) for key, each in sorted(found.items(), key=lambda item: item[0])
     ]
-    if len(reasons) > _NAMED:
-        more = Reason("prometheus", f"{len(reasons) - _NAMED} alerts more")
-        return [*reasons[:_NAMED], more]
-    return reasons
+    return at_most("prometheus", reasons, "alerts")
 
 
 def _detail(name: str, state: str, samples: Sequence[Sample]) -> str:

@@ -15,19 +15,37 @@ from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.window import HORIZON, Window, next_fit, open_until
 
-__all__ = ["Gate", "Reason", "decide"]
+__all__ = ["Gate", "Reason", "Subject", "at_most", "decide", "shown"]
 
 _FORESIGHT = dt.timedelta(days=7)
+_NAMED = 100
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is in the way, as Kubernetes names it; ``namespace`` is None of what is in none."""
+
+    kind: str
+    name: str
+    namespace: str | None = None
+
+    def as_dict(self) -> dict[str, str | None]:
+        """For the result."""
+        return {"kind": self.kind, "namespace": self.namespace, "name": self.name}
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why not now. ``until`` is when it goes by itself, None where that is not known; ``error``: it could not be asked."""
+    """Why not now. ``until`` is when it goes by itself, None where that is not known; ``error``: it could not be asked.
+
+    ``subject`` is the one object that is in the way; None where it is none, or several.
+    """
 
     source: str
     detail: str
     until: dt.datetime | None = None
     error: bool = False
+    subject: Subject | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +75,7 @@ class Gate:
                     "detail": each.detail,
                     "until": _epoch(each.until),
                     "error": each.error,
+                    "object": each.subject.as_dict() if each.subject else None,
                 }
                 for each in self.reasons
             ],
@@ -79,21 +98,29 @@ def decide(
     return Gate(moment, (*shut, *others), opening, closes if moment < closes < limit else None)
 
 
+def at_most(source: str, reasons: Sequence[Reason], what: str) -> list[Reason]:
+    """The first hundred reasons, and one that says how many more of ``what`` there are."""
+    if len(reasons) <= _NAMED:
+        return list(reasons)
+    return [*reasons[:_NAMED], Reason(source, f"{len(reasons) - _NAMED} {what} more")]
+
+
+def shown(moment: dt.datetime) -> str:
+    """A moment for a sentence: ``2026-11-23T21:00:00Z``."""
+    return f"{moment.astimezone(dt.timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def _shut(moment: dt.datetime, closes: dt.datetime, opening: dt.datetime | None, duration: dt.timedelta) -> Reason:
     seconds = int(duration.total_seconds())
     if closes > moment:
         left = int((closes - moment).total_seconds())
-        what = f"the window closes in {left} seconds, at {_shown(closes)}, and the reboot is given {seconds}"
+        what = f"the window closes in {left} seconds, at {shown(closes)}, and the reboot is given {seconds}"
     else:
         what = "no window is open"
     fitting = f" that has {seconds} seconds" if seconds else ""
     if opening is None:
         return Reason("windows", f"{what}; none{fitting} opens within {HORIZON.days} days")
-    return Reason("windows", f"{what}; the next{fitting} opens at {_shown(opening)}", opening)
-
-
-def _shown(moment: dt.datetime) -> str:
-    return f"{moment.astimezone(dt.timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+    return Reason("windows", f"{what}; the next{fitting} opens at {shown(opening)}", opening)
 
 
 def _epoch(moment: dt.datetime | None) -> int | None:

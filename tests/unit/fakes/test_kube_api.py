@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube, User
-from ansible_collections.bulwark.node.tests.fakes.kube_rules import Resource
+from ansible_collections.bulwark.node.tests.fakes.kube_rules import Resource, custom_resource
 
 POD = {"spec": {"containers": [{"name": "c", "image": "x:1"}], "nodeName": "a", "terminationGracePeriodSeconds": 30}}
 READY = {"type": "Ready", "status": "True"}
@@ -284,3 +284,23 @@ def test_kinds_of_others_can_be_added(kube: FakeKube) -> None:
     )
     kube.store.add("nodeclaims.karpenter.sh", {"metadata": {"name": "x"}})
     assert [item["metadata"]["name"] for item in ask(kube, "GET", path)[1]["items"]] == ["x"]
+
+
+def test_a_custom_resource_is_served_as_soon_as_it_is_registered(kube: FakeKube) -> None:
+    path = "/apis/karpenter.sh/v1/nodeclaims"
+    assert ask(kube, "GET", path)[0] == 404
+    kube.store.register(custom_resource("karpenter.sh", "v1", "nodeclaims", "NodeClaim", namespaced=False))
+    groups = {group["name"]: group["preferredVersion"]["version"] for group in ask(kube, "GET", "/apis")[1]["groups"]}
+    assert groups == {"apps": "v1", "coordination.k8s.io": "v1", "karpenter.sh": "v1", "policy": "v1"}
+    assert ask(kube, "GET", "/apis/karpenter.sh/v1")[1]["resources"][0]["name"] == "nodeclaims"
+    status, made = ask(kube, "POST", path, {"metadata": {"name": "x"}, "spec": {"a": 1}})
+    assert (status, made["metadata"]["generation"], made["kind"]) == (201, 1, "NodeClaim")
+    merge, strategic = ("application/merge-patch+json", "application/strategic-merge-patch+json")
+    patch = {"spec": {"a": 2}}
+    assert ask(kube, "PATCH", f"{path}/x", patch, Content_Type=merge)[1]["metadata"]["generation"] == 2
+    # Nobody told the server how to merge its lists.
+    assert ask(kube, "PATCH", f"{path}/x", patch, Content_Type=strategic)[0] == 415
+    # Nor does it replace what it was not told the version of.
+    assert ask(kube, "PUT", f"{path}/x", {"metadata": {"name": "x"}})[0] == 422
+    assert ask(kube, "GET", path)[1]["items"][0]["spec"] == {"a": 2}
+    assert ask(kube, "DELETE", f"{path}/x")[0] == 200

@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.bulwark.node.plugins.module_utils.reboot.gate import Gate, Reason, decide
+from ansible_collections.bulwark.node.plugins.module_utils.reboot.gate import (
+    Gate,
+    Reason,
+    Subject,
+    at_most,
+    decide,
+)
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.window import parse_windows
 
 # A Saturday.
@@ -81,7 +87,8 @@ def test_a_window_is_open_and_long_enough_or_says_when(
 ) -> None:
     found = gate(window, minutes=minutes).as_dict()
     expected = None if opening is None else epoch(opening)
-    reasons = [] if detail is None else [{"source": "windows", "detail": detail, "until": expected, "error": False}]
+    shut = {"source": "windows", "detail": detail, "until": expected, "error": False, "object": None}
+    reasons = [] if detail is None else [shut]
     assert (found["open"], found["reasons"]) == (detail is None, reasons)
     assert found["next_opening"] == expected
     assert found["closes"] == (None if closes is None else epoch(closes))
@@ -97,5 +104,12 @@ def test_all_reasons_come_at_once_and_an_error_is_one() -> None:
     assert [reason.source for reason in found.reasons] == ["windows", "prometheus", "prometheus"]
     assert [reason["error"] for reason in found.as_dict()["reasons"]] == [False, False, True]
     assert not gate(others=(BROKEN,)).open
+    pod = Reason("pods", "pod x/y runs here", subject=Subject("Pod", "y", "x"))
+    assert gate(others=(pod,)).as_dict()["reasons"][0]["object"] == {"kind": "Pod", "namespace": "x", "name": "y"}
     # What the windows say is not what else is in the way.
     assert gate({"days": ["sa"]}, others=(ALERT,)).next_opening == NOW
+
+
+def test_reasons_of_one_kind_are_named_up_to_a_hundred() -> None:
+    assert at_most("prometheus", [ALERT] * 100, "alerts") == [ALERT] * 100
+    assert at_most("prometheus", [ALERT] * 101, "alerts") == [*[ALERT] * 100, Reason("prometheus", "1 alerts more")]

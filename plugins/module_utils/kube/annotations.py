@@ -1,0 +1,35 @@
+# Copyright (c) 2026, the bulwark.node authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names of annotations and labels of Nodes, Pods and Machines: who reads and who writes them agree here."""
+
+from __future__ import annotations
+
+__all__ = [
+    "CONTROL_PLANE",
+    "DO_NOT_DISRUPT",
+    "ETCD",
+    "KURED_REBOOTING",
+    "PAUSED",
+    "REBOOTED",
+    "REBOOTING",
+    "SAFE_TO_EVICT",
+]
+
+# Ours, on Nodes. The reason why nobody may reboot it, by an administrator.
+PAUSED = "bulwark.node/reboot-paused"
+# From the cordon to the proof: who reboots it.
+REBOOTING = "bulwark.node/rebooting"
+# When it was back and proved itself, as RFC 3339.
+REBOOTED = "bulwark.node/rebooted"
+
+# kured's, with --annotate-nodes (its cmd/kured/main.go).
+KURED_REBOOTING = "weave.works/kured-reboot-in-progress"
+# On Pods, the cluster autoscaler's.
+SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+# On Nodes and NodeClaims, https://karpenter.sh/docs/concepts/disruption/.
+DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
+
+# Labels of Nodes whose mere presence counts: kubeadm's of today and before 1.24, and that of k3s and RKE2.
+CONTROL_PLANE = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
+ETCD = "node-role.kubernetes.io/etcd"

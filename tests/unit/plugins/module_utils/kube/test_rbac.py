@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: The bulwark.node authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""docs/reboot-rbac.yml: with it all parts of the gate may be asked, and no rule of it is one too many."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.bulwark.node.plugins.module_utils.kube.obstacles import NODE_SPEC, limits, look
+from ansible_collections.bulwark.node.plugins.module_utils.reboot.gate import Reason
+from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube, User
+from ansible_collections.bulwark.node.tests.fakes.kube_objects import CUSTOM, node, pod
+from ansible_collections.bulwark.node.tests.fakes.kube_rbac import bound
+from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.conftest import Time, connected
+
+FILE = Path(__file__).parents[5] / "docs/reboot-rbac.yml"
+DOCUMENTS = [each for each in yaml.safe_load_all(FILE.read_text()) if each]
+((ACCOUNT, RULES),) = bound(DOCUMENTS).items()
+NOW = dt.datetime(2026, 11, 21, 13, 0, tzinfo=dt.timezone.utc)
+
+
+def single(rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rules taken apart: one verb of one resource each."""
+    return [
+        {**rule, "resources": [resource], "verbs": [verb]}
+        for rule in rules
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    ]
+
+
+SINGLE = single(RULES)
+OF_THE_GATE = [
+    rule for rule in SINGLE if rule in single(next(x["rules"] for x in DOCUMENTS if x["kind"] == "ClusterRole"))
+]
+
+
+def gate(kube: FakeKube, time: Time, rules: list[dict[str, Any]]) -> list[Reason]:
+    """All parts of the gate, asked with these rights in a cluster that has all that is asked for."""
+    kube.tokens["account"] = User(ACCOUNT)
+    kube.rules[ACCOUNT] = rules
+    for resource in CUSTOM:
+        kube.store.register(resource)
+    for name in ("a", "b", "c"):
+        kube.store.add("nodes", node(name, labels={"node-role.kubernetes.io/control-plane": ""}))
+        kube.store.add("pods", pod(f"etcd-{name}", name, "kube-system", labels={"component": "etcd"}))
+    given = {name: spec.get("default") for name, spec in NODE_SPEC.items()}
+    given |= {
+        "name": "a",
+        "blocking_pod_selectors": ["app=db"],
+        "safe_to_evict": True,
+        "max_unavailable": "1",
+        "spacing": 1,
+    }
+    return look(connected(kube, time, api_key="account"), "a", limits("node", given), NOW)
+
+
+def test_with_exactly_these_rights_all_may_be_asked(kube: FakeKube, time: Time) -> None:
+    assert gate(kube, time, SINGLE) == []
+    asked = {request.path.rpartition("/")[2] for request in kube.requests}
+    assert asked >= {"nodes", "pods", "apis", "node-a", *(resource.plural for resource in CUSTOM)}
+
+
+@pytest.mark.parametrize("missing", OF_THE_GATE, ids=lambda rule: f"{rule['apiGroups'][0]}/{rule['resources'][0]}")
+def test_without_any_one_of_them_the_rule_that_is_missing_is_named(
+    kube: FakeKube, time: Time, missing: dict[str, Any]
+) -> None:
+    reasons = gate(kube, time, [rule for rule in SINGLE if rule != missing])
+    assert reasons
+    assert all(reason.error for reason in reasons)
+    rule = ", ".join(f"{key}: {json.dumps(missing[key])}" for key in ("apiGroups", "resources", "verbs"))
+    for reason in reasons:
+        assert ACCOUNT in reason.detail
+        assert f"- {{{rule}}}" in reason.detail
+
+
+def test_whatever_the_gate_does_not_need_the_lock_does() -> None:
+    rest = [rule for rule in SINGLE if rule not in OF_THE_GATE]
+    assert rest
+    blocks = re.split(r"^---$", FILE.read_text(), flags=re.MULTILINE)
+    for block in blocks:
+        comments = re.findall(r"((?:^  #.*\n)+)^  - apiGroups", block, re.MULTILINE)
+        # Each rule says what it is for.
+        assert len(comments) == len(re.findall(r"^  - apiGroups", block, re.MULTILINE))
+        if "name: bulwark-reboot-lock\n" in block:
+            assert all("reboot_lock" in comment for comment in comments)
+
+
+def test_nothing_may_be_written_but_the_lock() -> None:
+    writes = [rule for rule in RULES if set(rule["verbs"]) - {"get", "list", "watch"}]
+    assert all(rule["namespace"] == "kube-system" for rule in writes)
+    assert [rule for rule in writes if "resourceNames" not in rule] == [
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"], "namespace": "kube-system"}
+    ]
+    everything = json.dumps(DOCUMENTS)
+    assert '"*"' not in everything
+    assert "secrets" not in everything
