@@ -166,7 +166,7 @@ options:
         (O(node.accepted_remediators)); a Lease of medik8s on it that is held (C(medik8s-leases/node-NAME)), asked for where the cluster has
         an API of C(medik8s.io); that no other node would be left for pods or of the control plane; and that etcd would lose its quorum.
       - What else is in the way is asked for by an option each.
-      - The rights that it takes are in C(docs/reboot-rbac.yml) of this collection.
+      - The rights that it takes are in C(roles/reboot/files/rbac.yml) of this collection.
     type: dict
     suboptions:
       name:

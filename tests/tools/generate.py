@@ -370,7 +370,7 @@ def generated() -> Iterator[tuple[Path, str]]:
     yield file, filled(file.read_text(), shared)
     file = ROOT / "docs/controls.md"
     yield file, filled(file.read_text(), {"controls": controls()})
-    for folder in sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir()):
+    for folder in sorted(file.parents[1] for file in ROOT.glob("roles/*/meta/argument_specs.yml")):
         options = specification(folder.name)
         for name, part in (
             ("README.md", {"variables": table(options)}),

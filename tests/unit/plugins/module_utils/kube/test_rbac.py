@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The bulwark.node authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""docs/reboot-rbac.yml: with it all parts of the gate may be asked, and no rule of it is one too many."""
+"""roles/reboot/files/rbac.yml: with it all parts of the gate may be asked, and no rule of it is one too many."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.bulwark.node.tests.fakes.kube_objects import CUSTOM, no
 from ansible_collections.bulwark.node.tests.fakes.kube_rbac import bound
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.conftest import Time, connected
 
-FILE = Path(__file__).parents[5] / "docs/reboot-rbac.yml"
+FILE = Path(__file__).parents[5] / "roles/reboot/files/rbac.yml"
 DOCUMENTS = [each for each in yaml.safe_load_all(FILE.read_text()) if each]
 ((ACCOUNT, RULES),) = bound(DOCUMENTS).items()
 NOW = dt.datetime(2026, 11, 21, 13, 0, tzinfo=dt.timezone.utc)
