@@ -350,6 +350,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The header Date: the server's clock is the test's."""
+        return super().date_time_string(self.kube.store.now.timestamp() if timestamp is None else timestamp)
+
     def log_message(self, *_args: object) -> None:
         """Say nothing."""
 
