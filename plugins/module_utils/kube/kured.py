@@ -59,8 +59,11 @@ def find_kured(client: Client, options: Mapping[str, Any]) -> Kured | None:
     if daemon_set is None:
         return None
     where = _where(daemon_set)
-    flags = _flags(daemon_set)
-    found = {**_DEFAULTS, **flags}
+    found: dict[str, str | None] = {**_DEFAULTS, **_flags(daemon_set)}
+    if options.get("name"):
+        # Where kured's own arguments cannot be read, this is the one.
+        found["ds-namespace"] = found["ds-namespace"] or daemon_set["metadata"]["namespace"]
+        found["ds-name"] = found["ds-name"] or daemon_set["metadata"]["name"]
     for flag, option in _OPTIONS.items():
         if options.get(option) is not None:
             found[flag] = str(options[option])
@@ -71,7 +74,9 @@ def find_kured(client: Client, options: Mapping[str, Any]) -> Kured | None:
             " shell). Say kured.namespace and kured.name of the DaemonSet that it locks, kured.annotation or kured.concurrency"
         )
     if not _INTEGER.fullmatch(str(found["concurrency"])):
-        raise BulwarkError(f"{where}: --concurrency is {found['concurrency']!r}, no number: kured does not start with it")
+        raise BulwarkError(
+            f"{where}: --concurrency is {found['concurrency']!r}, no number: kured does not start with it"
+        )
     return Kured(
         str(found["ds-namespace"]),
         str(found["ds-name"]),

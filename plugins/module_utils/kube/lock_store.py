@@ -12,7 +12,7 @@ import datetime as dt
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Callable
 
 from ansible_collections.bulwark.node.plugins.module_utils.kube.client import (
     DAEMON_SETS,
@@ -68,8 +68,12 @@ class KuredStore:
         """Write another text by a PATCH that carries the version which was read. Raises KubeError."""
 
         def mutate(item: Object) -> Object:
-            annotations = item["metadata"].setdefault("annotations", {})
-            _set(annotations, self.kured.annotation, change(self._sight(item)))
+            sight = self._sight(item)
+            text = change(sight)
+            if text is None:
+                item["metadata"].get("annotations", {}).pop(self.kured.annotation, None)
+            elif text != sight.text:
+                item["metadata"].setdefault("annotations", {})[self.kured.annotation] = text
             return item
 
         self.client.change(DAEMON_SETS, self.kured.name, mutate, self.kured.namespace)
@@ -138,8 +142,6 @@ class LeaseStore:
         metadata: Object = {"name": self.name, "annotations": {HOLDERS: text}}
         if item is not None:
             metadata["resourceVersion"] = item["metadata"]["resourceVersion"]
-        elif text is None:
-            metadata["annotations"] = {}
         entries = decode(text).entries
         spec: Object = dict.fromkeys(("holderIdentity", "leaseDurationSeconds", "acquireTime", "renewTime"))
         if entries:
@@ -170,22 +172,14 @@ def _now(client: Client) -> int:
     return int(client.now() * 1000) * 10**6
 
 
-def _set(annotations: dict[str, Any], name: str, text: str | None) -> None:
-    if text is None:
-        annotations.pop(name, None)
-    else:
-        annotations[name] = text
-
-
 def _foreign(spec: Object) -> str | None:
     """The text for a holder that another wrote, who knows of a Lease's spec alone; None where there is none."""
     if not spec.get("holderIdentity"):
         return None
-    try:
-        created = moment(str(spec.get("renewTime")))
-    except ValueError:
-        return "a renewTime that is none"
-    ttl = int(spec.get("leaseDurationSeconds") or 0) * NANO
+    # Without a time of its renewal it never ends.
+    created, ttl = 0, 0
+    if spec.get("renewTime"):
+        created, ttl = moment(spec["renewTime"]), (spec.get("leaseDurationSeconds") or 0) * NANO
     return encode([Entry.new(str(spec["holderIdentity"]), created, ttl)], 1, fill=False)
 
 

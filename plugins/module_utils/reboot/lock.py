@@ -40,12 +40,15 @@ __all__ = [
     "acquire",
     "holders",
     "release",
+    "unreadable",
 ]
 
 # What a node is found to be; None where that cannot be known.
 GONE, CORDONED, NOT_READY, READY = "gone", "cordoned", "NotReady", "ready"
 NodeState = Callable[[str], "str | None"]
 
+# Seconds: what the header Date, a store's clock, leaves out.
+_RESOLUTION = 1
 _REPAIR = "Nobody can take it as it is; force=true removes it"
 
 
@@ -96,10 +99,17 @@ class Sight:
 
 
 class Store(Protocol):
-    """Where a lock is kept. ``owners`` is kured's concurrency, None where there is no kured."""
+    """Where a lock is kept."""
 
-    backend: str
-    owners: int | None
+    @property
+    def backend(self) -> str:
+        """``kured``, ``lease`` or ``file``."""
+        ...
+
+    @property
+    def owners(self) -> int | None:
+        """kured's concurrency; None where there is no kured."""
+        ...
 
     @property
     def place(self) -> str:
@@ -119,19 +129,22 @@ class Store(Protocol):
         ...
 
 
-def acquire(value: Value, claim: Claim, now: int, state: NodeState) -> Decision:
-    """Take the lock, or renew it where it is held by this run for this node. ``state`` is asked where it matters alone."""
+def acquire(value: Value, claim: Claim, now: int, state: NodeState, kured: bool = False) -> Decision:
+    """Take the lock, or renew it where it is held by this run for this node.
+
+    ``state`` is asked where it matters alone; ``kured``: entries that are not ours are of the kured on their node.
+    """
     fresh = Entry.new(claim.id, now, claim.ttl * NANO)
     if value.problem is not None:
         if claim.force:
             return Decision((fresh,), broken=True)
-        return Decision((), reason=f"its holder is unknown, for {value.problem}. {_REPAIR}")
+        return Decision((), reason=unreadable(value.problem))
     mine = [entry for entry in value.entries if entry.id == claim.id]
     if mine and not mine[0].expired(now):
         # Whatever became of the limit: it is held.
         return Decision(tuple(fresh if entry is mine[0] else entry for entry in value.entries))
     others = [entry for entry in value.entries if entry.id != claim.id]
-    against = {index: _against(entry, claim, now, state) for index, entry in enumerate(others)}
+    against = {index: _against(entry, claim, now, state, kured) for index, entry in enumerate(others)}
     stay = [entry for index, entry in enumerate(others) if against[index]]
     reasons = "; ".join(reason for reason in against.values() if reason)
     if any(entry.node == claim.node for entry in stay):
@@ -155,7 +168,7 @@ def _named(entry: Entry, claim: Claim) -> bool:
     return entry.node in (claim.node, None)
 
 
-def _against(entry: Entry, claim: Claim, now: int, state: NodeState) -> str | None:
+def _against(entry: Entry, claim: Claim, now: int, state: NodeState, kured: bool) -> str | None:
     """Why another's entry stays; None where it goes."""
     if claim.force and _named(entry, claim):
         return None
@@ -168,11 +181,12 @@ def _against(entry: Entry, claim: Claim, now: int, state: NodeState) -> str | No
         if found in (CORDONED, NOT_READY):
             return f"{entry.id!r} (expired, but its node is {found}; takeover=true takes it)"
         return None
-    if entry.run is not None:
-        # Its node may be gone: the run is not.
-        return None if same and claim.takeover else f"{entry.id!r} (until {shown(entry.ends)})"
-    # kured's, which ran on that node.
-    return None if state(str(entry.node)) == GONE else f"{entry.id!r} of kured (until {shown(entry.ends)})"
+    if entry.run is not None and same and claim.takeover:
+        return None
+    # The holder of kured's ran on the node that is gone; a run of ours did not.
+    if entry.run is None and kured and state(str(entry.node)) == GONE:
+        return None
+    return f"{entry.id!r} ({_until(entry.ends)})"
 
 
 @dataclass(frozen=True)
@@ -195,7 +209,8 @@ class Outcome:
     @property
     def changed(self) -> bool:
         """Whether it is another lock than before."""
-        return self.after.broken or self.told(self.before.entries) != self.told(self.after.entries)
+        told = [sorted(map(str, self._told(entries))) for entries in (self.before.entries, self.after.entries)]
+        return self.after.broken or told[0] != told[1]
 
     @property
     def renewed(self) -> bool:
@@ -204,12 +219,27 @@ class Outcome:
             entry.id == self.claim.id and not entry.expired(self.now) for entry in self.before.entries
         )
 
-    def told(self, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    @property
+    def diff(self) -> dict[str, Any]:
+        """For ``--diff``."""
+        return {"before": self._told(self.before.entries), "after": self._told(self.after.entries)}
+
+    def _told(self, entries: Sequence[Entry]) -> list[dict[str, Any]]:
         """The holders for a diff, without what each renewal changes."""
         return [
             {"id": each["id"], "node": each["node"], "ttl": each["ttl"], "expired": each["expired"]}
             for each in holders(entries, self.now, self.claim.run)
         ]
+
+
+@dataclass(frozen=True)
+class _Try:
+    """One look at the store: what was seen at ``now``, what was decided, and the text that this makes."""
+
+    value: Value
+    decision: Decision
+    text: str | None
+    now: int
 
 
 @dataclass
@@ -225,16 +255,11 @@ class Lock:
     monotonic: Callable[[], float] = time.monotonic
     _since: float | None = field(default=None, init=False)
 
-    def look(self) -> Outcome:
-        """Who holds it; nothing is changed."""
-        sight = self.store.look()
-        value = self._decode(sight)
-        return Outcome(value, Decision(value.entries), sight.now, self.claim)
-
     def acquire(self, check: bool = False) -> Outcome:
         """Take it, or renew it; ``reason`` says why not. ``check`` tells what would come of it."""
         began = self.monotonic()
-        outcome = self._apply(lambda value, now: acquire(value, self.claim, now, self.store.state), check)
+        kured = self.store.owners is not None
+        outcome = self._apply(lambda value, now: acquire(value, self.claim, now, self.store.state, kured), check)
         if outcome.held and not check:
             self._since = began
         return outcome
@@ -266,7 +291,7 @@ class Lock:
         """Seconds for which it is surely held, by this machine's clock of elapsed time; 0 where it was not taken here."""
         if self._since is None:
             return 0.0
-        return max(0.0, self._since + self.claim.ttl - self.monotonic())
+        return max(0.0, self._since + self.claim.ttl - _RESOLUTION - self.monotonic())
 
     def release(self, check: bool = False) -> Outcome:
         """Give it up; what another holds stays, unless the claim says ``force``."""
@@ -276,23 +301,27 @@ class Lock:
         return outcome
 
     def _apply(self, decide: Callable[[Value, int], Decision], check: bool) -> Outcome:
-        """Decide on what is there, and write it. The first look says what was there: a later one may be at our own write."""
-        looks: list[tuple[Value, int]] = []
-        decisions: list[Decision] = []
+        """Decide on what is there, and write it."""
+        tries: list[_Try] = []
 
         def change(sight: Sight) -> str | None:
+            # Our own write, whose answer was lost.
+            if tries and sight.text == tries[-1].text:
+                return sight.text
             value = self._decode(sight)
-            looks.append((value, sight.now))
-            decisions.append(decide(value, sight.now))
-            return self._encode(value, decisions[-1], sight.text)
+            decision = decide(value, sight.now)
+            tries.append(_Try(value, decision, self._encode(value, decision, sight.text), sight.now))
+            return tries[-1].text
 
         if check:
             change(self.store.look())
         else:
             self.store.swap(change)
-        before, after = looks[0][0], decisions[-1]
-        broken = before.problem is not None and decisions[0].broken
-        return Outcome(before, replace(after, broken=broken), looks[-1][1], self.claim)
+        first, last = tries[0].value, tries[-1]
+        # Of our own entry the first look tells: a later one may be after a write of ours that was overwritten since.
+        before = [entry for entry in last.value.entries if entry.id != self.claim.id]
+        before += [entry for entry in first.entries if entry.id == self.claim.id]
+        return Outcome(Value(tuple(before), last.value.problem), last.decision, last.now, self.claim)
 
     def _decode(self, sight: Sight) -> Value:
         return decode(sight.text, single=self.store.owners == 1)
@@ -320,9 +349,13 @@ def holders(entries: Sequence[Entry], now: int, run: str | None) -> list[dict[st
     ]
 
 
-def shown(ends: float) -> str:
-    """A moment for a message: ``2026-11-23T21:00:00Z``, or ``for ever``."""
+def unreadable(problem: str) -> str:
+    """Why a lock is not taken whose text nobody can read."""
+    return f"its holder is unknown, for it cannot be read: {problem}. {_REPAIR}"
+
+
+def _until(ends: float) -> str:
     try:
-        return f"{dt.datetime.fromtimestamp(ends // NANO, dt.timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+        return f"until {dt.datetime.fromtimestamp(ends // NANO, dt.timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
     except (OverflowError, ValueError):
-        return "for ever"
+        return "without end"

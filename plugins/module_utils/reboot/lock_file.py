@@ -16,7 +16,6 @@ from ansible_collections.bulwark.node.plugins.module_utils.reboot.lock import Si
 __all__ = ["FileStore"]
 
 _SECONDS = 30
-_FILE_MODE = 0o644
 
 
 @dataclass
@@ -40,6 +39,10 @@ class FileStore:
 
     def swap(self, change: Callable[[Sight], str | None]) -> None:
         """Write another text while nobody else does. Raises HostError."""
+        sight = self.look()
+        # Where nothing is to be written, neither folder nor file is made for it.
+        if change(sight) == sight.text:
+            return
         self.host.make_folder(posixpath.dirname(self.path))
         with self.host.locked(f"{self.path}.lock", _SECONDS):
             sight = self.look()
@@ -47,7 +50,8 @@ class FileStore:
             if text is None:
                 self.host.remove(self.path)
             elif text != sight.text:
-                self.host.replace(self.path, text.encode(), _FILE_MODE)
+                # 0644: who holds the lock is no secret.
+                self.host.replace(self.path, text.encode(), 0o644)
 
     def state(self, node: str) -> str | None:
         """Nobody here knows."""
