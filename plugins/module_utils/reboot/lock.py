@@ -79,8 +79,9 @@ class Claim:
 
 @dataclass(frozen=True)
 class Decision:
-    """Who holds the lock then. ``dropped`` are others' entries that go; ``reason`` why it was not taken, None where it was.
+    """Who holds the lock then: ``entries`` are those of the value itself where nothing is to be written.
 
+    ``dropped`` are others' entries that go; ``reason`` is why it was not taken, None where it was.
     ``broken``: what was there could not be read and goes too.
     """
 
@@ -160,7 +161,7 @@ def release(value: Value, claim: Claim) -> Decision:
         return Decision((), broken=claim.force)
     gone = [entry for entry in value.entries if entry.id != claim.id and claim.force and _named(entry, claim)]
     stay = [entry for entry in value.entries if entry.id != claim.id and entry not in gone]
-    return Decision(tuple(stay), tuple(gone))
+    return Decision(value.entries if len(stay) == len(value.entries) else tuple(stay), tuple(gone))
 
 
 def _named(entry: Entry, claim: Claim) -> bool:
@@ -222,7 +223,8 @@ class Outcome:
     @property
     def diff(self) -> dict[str, Any]:
         """For ``--diff``."""
-        return {"before": self._told(self.before.entries), "after": self._told(self.after.entries)}
+        before, after = self._told(self.before.entries), self._told(self.after.entries)
+        return {"before": {"holders": before}, "after": {"holders": after}}
 
     def _told(self, entries: Sequence[Entry]) -> list[dict[str, Any]]:
         """The holders for a diff, without what each renewal changes."""
@@ -327,8 +329,8 @@ class Lock:
         return decode(sight.text, single=self.store.owners == 1)
 
     def _encode(self, value: Value, decision: Decision, text: str | None) -> str | None:
-        """The text of a decision: that which is there where nothing was decided."""
-        if not decision.broken and (value.problem is not None or decision.entries == value.entries):
+        """The text of a decision: that which is there where the very entries stay, whoever wrote it."""
+        if not decision.broken and (value.problem is not None or decision.entries is value.entries):
             return text
         return encode(decision.entries, self.store.owners or self.claim.limit, fill=self.store.owners is not None)
 

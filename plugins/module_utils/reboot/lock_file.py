@@ -43,7 +43,7 @@ class FileStore:
         # Where nothing is to be written, neither folder nor file is made for it.
         if change(sight) == sight.text:
             return
-        self.host.make_folder(posixpath.dirname(self.path))
+        self.host.make_folder(posixpath.dirname(self.path), 0o700)
         with self.host.locked(f"{self.path}.lock", _SECONDS):
             sight = self.look()
             text = change(sight)

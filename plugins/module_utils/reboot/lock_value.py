@@ -16,7 +16,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, Callable, NoReturn
 
 __all__ = ["NANO", "Entry", "Value", "decode", "encode", "identity", "moment"]
 
@@ -100,13 +100,12 @@ def decode(text: str | None, single: bool = False) -> Value:
     try:
         # Go takes no NaN; the depth that it takes is 10,000.
         parsed = json.loads(text, parse_constant=_refuse_constant)
-        top = _members("the value", parsed)
         if single:
             head = _entry(parsed)
-            if head.run is None or not top.get("locks"):
+            if head.run is None or not _members("the value", parsed, {"locks": bool}).get("locks"):
                 return Value((head,))
-        _typed("maxOwners", top.get("maxowners", 0), int)
-        entries = [_entry(each) for each in _typed("locks", top.get("locks", []), list)]
+        locks = _members("the value", parsed, {"maxowners": _integer, "locks": _list}).get("locks", [])
+        entries = [_entry(each) for each in locks]
     except (ValueError, RecursionError) as error:
         return Value((), str(error))
     return Value(tuple(entry for entry in entries if not entry.id.startswith(_RESERVED)))
@@ -154,27 +153,42 @@ def _rfc3339(moment: int) -> str:
 
 def _entry(value: object) -> Entry:
     """One lock, as Go decodes it: what is not there, or null, is zero. Raises ValueError."""
-    found = _members("a lock", value)
-    metadata = _members("metadata", found.get("metadata"))
-    _typed("unschedulable", metadata.get("unschedulable", False), bool)
-    created = found.get("created")
-    ttl: int = _typed("TTL", found.get("ttl", 0), int)
-    if not -_INT64 <= ttl < _INT64:
-        raise ValueError(f"TTL is {ttl}, more than 64 bits")
-    return Entry(
-        id=_typed("nodeID", found.get("nodeid", ""), str),
-        created=_ZERO if created is None else moment(_typed("created", created, str)),
-        ttl=ttl,
-        raw=value if isinstance(value, dict) else {},
-    )
+    found = _members("a lock", value, {"nodeid": _text, "metadata": _metadata, "created": _created, "ttl": _integer})
+    raw = value if isinstance(value, dict) else {}
+    return Entry(found.get("nodeid", ""), found.get("created", _ZERO), found.get("ttl", 0), raw)
 
 
-def _members(what: str, value: object) -> dict[str, Any]:
+def _members(what: str, value: object, readers: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
     """The members of an object: Go knows their names in any case, takes the last of several, and leaves null alone."""
-    if value is None:
-        return {}
-    found: dict[str, Any] = _typed(what, value, dict)
-    return {key.casefold(): each for key, each in found.items() if each is not None}
+    found = {} if value is None else _typed(what, value, dict)
+    return {
+        name: readers[name](each)
+        for key, each in found.items()
+        if (name := key.casefold()) in readers and each is not None
+    }
+
+
+def _text(value: object) -> str:
+    return str(_typed("nodeID", value, str))
+
+
+def _created(value: object) -> int:
+    return moment(_typed("created", value, str))
+
+
+def _metadata(value: object) -> object:
+    return _members("metadata", value, {"unschedulable": lambda each: _typed("unschedulable", each, bool)})
+
+
+def _integer(value: object) -> int:
+    number: int = _typed("a number", value, int)
+    if not -_INT64 <= number < _INT64:
+        raise ValueError(f"{number} is a number of more than 64 bits")
+    return number
+
+
+def _list(value: object) -> list[Any]:
+    return list(_typed("locks", value, list))
 
 
 def _typed(what: str, value: Any, wanted: type) -> Any:
