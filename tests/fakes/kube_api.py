@@ -384,7 +384,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _request(self) -> Request:
         path, _mark, query = self.path.partition("?")
-        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        raw = self.rfile.read(length)
+        if len(raw) < length:
+            raise ConnectionError("the client went away in the middle of its request")
         try:
             body = json.loads(raw) if raw else None
         except ValueError:
