@@ -234,16 +234,16 @@ def begin(job: dict[str, Any], board: Board, slot: int, chance: random.Random) -
     seed = chance.randrange(1 << 60)
     child = os.fork()
     if child == 0:
-        with contextlib.suppress(BaseException):
+        journal = os.open(job["journal"], os.O_WRONLY | os.O_APPEND)
+        try:
             # The server and who kills have the same two cores.
             os.nice(10)
             board.reopen()
-            journal = os.open(job["journal"], os.O_WRONLY | os.O_APPEND)
-            try:
-                Contender(job, board, slot, random.Random(seed), journal).run()
-            except BaseException as error:
-                os.write(journal, f"!{error!r}\n".encode())
-        os._exit(0)
+            Contender(job, board, slot, random.Random(seed), journal).run()
+        finally:
+            if sys.exc_info()[1]:
+                os.write(journal, f"!{sys.exc_info()[1]!r}\n".encode())
+            os._exit(0)
     return child
 
 

@@ -36,6 +36,8 @@ _DEFAULTS = {
 _OPTIONS = {"lock-annotation": "annotation", "concurrency": "concurrency"}
 # The flags that take no value of their own word (bool of pflag); all others do.
 _SWITCHES = {"force-reboot", "alert-filter-match-only", "alert-firing-only", "annotate-nodes"}
+# An annotation has 256 KiB, and each slot some 150 bytes.
+_MOST = 1000
 _INTEGER = re.compile(r"[+-]?[0-9]{1,9}", re.ASCII)
 
 
@@ -73,17 +75,17 @@ def find_kured(client: Client, options: Mapping[str, Any]) -> Kured | None:
             f"{where}: --{unknown[0]} cannot be read, for it comes from elsewhere (a ConfigMap, a Secret, a variable or a"
             " shell). Say kured.namespace and kured.name of the DaemonSet that it locks, kured.annotation or kured.concurrency"
         )
-    if not _INTEGER.fullmatch(str(found["concurrency"])):
+    said = {flag: str(found[flag]) for flag in _DEFAULTS}
+    for flag, value in said.items():
+        if not value.isprintable() or (flag == "concurrency" and not _INTEGER.fullmatch(value)):
+            raise BulwarkError(f"{where}: --{flag} is {value!r}, which kured does not take")
+    # With less than 1 kured locks as with 1.
+    concurrency = max(1, int(said["concurrency"]))
+    if concurrency > _MOST:
         raise BulwarkError(
-            f"{where}: --concurrency is {found['concurrency']!r}, no number: kured does not start with it"
+            f"{where}: --concurrency is {concurrency}, more than the {_MOST} that an annotation holds. Take backend=lease"
         )
-    return Kured(
-        str(found["ds-namespace"]),
-        str(found["ds-name"]),
-        str(found["lock-annotation"]),
-        # With less than 1 kured locks as with 1.
-        max(1, int(str(found["concurrency"]))),
-    )
+    return Kured(said["ds-namespace"], said["ds-name"], said["lock-annotation"], concurrency)
 
 
 def _named(client: Client, options: Mapping[str, Any]) -> Object:

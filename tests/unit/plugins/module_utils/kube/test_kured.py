@@ -119,7 +119,15 @@ def test_not_being_allowed_to_ask_is_no_no(kube: FakeKube, time: Time) -> None:
         find_kured(connected(kube, time, api_key="nobody"), {})
 
 
-def test_a_concurrency_that_kured_does_not_take_is_an_error(kube: FakeKube, client: Client) -> None:
-    kube.store.add("daemonsets.apps", daemon_set("--concurrency=two"))
-    with pytest.raises(BulwarkError, match="--concurrency is 'two', no number"):
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--concurrency=two", "--concurrency is 'two', which kured does not take"),
+        ("--concurrency=99999", "--concurrency is 99999, more than the 1000 that an annotation holds"),
+        ("--lock-annotation=a\x1b[31m", r"--lock-annotation is 'a\\x1b\[31m'"),
+    ],
+)
+def test_what_kured_does_not_take_is_an_error(kube: FakeKube, client: Client, flag: str, said: str) -> None:
+    kube.store.add("daemonsets.apps", daemon_set(flag))
+    with pytest.raises(BulwarkError, match=said):
         find_kured(client, {})
