@@ -64,7 +64,7 @@ def test_without_anything_that_names_a_server_auto_is_a_file(host: Host) -> None
 def test_a_server_that_is_named_and_not_reached_is_an_error(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
-    given = {"kubeconfig": str(tmp_path / "none")} if named == "option" else {}
+    given: dict[str, Any] = {"kubeconfig": str(tmp_path / "none")} if named == "option" else {}
     if named == "home":
         (tmp_path / ".kube").mkdir()
         (tmp_path / ".kube/config").write_text("{}")

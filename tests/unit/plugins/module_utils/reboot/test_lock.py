@@ -160,6 +160,15 @@ def test_what_has_ended_for_a_node_that_is_down_counts() -> None:
     assert not store.take("c", "s", limit=2).held
 
 
+def test_what_has_ended_is_renewed_only_where_others_leave_room() -> None:
+    store = Memory(states={"a": CORDONED})
+    store.take("a", limit=2)
+    store.seconds = 300
+    store.take("b", "s", limit=2)
+    assert not store.take("a", limit=1).held
+    assert store.take("a", limit=2).held
+
+
 def test_the_same_node_is_taken_up_again_whatever_it_is_like() -> None:
     store = Memory(states={"a": CORDONED})
     store.take("a")
@@ -336,6 +345,23 @@ def test_a_write_whose_answer_was_lost_is_known_again(spoilt: bool) -> None:
     taken = lock.acquire()
     assert (taken.held, taken.changed, taken.renewed) == (True, True, False)
     assert (store.writes, store.ids) == (0, ["ansible:r:a", "ansible:s:b"][: 1 + spoilt])
+
+
+@pytest.mark.parametrize("what", ["acquire", "release"])
+def test_what_a_write_removed_whose_answer_was_lost_is_told(what: str) -> None:
+    store = Memory()
+    store.take("b", "s")
+    store.seconds = 300
+    lock = store.lock("b", force=True)
+
+    def lost() -> None:
+        twin = Memory(text=store.text, seconds=300)
+        getattr(twin.lock("b", force=True), what)()
+        store.text = twin.text
+
+    store.meanwhile.append(lost)
+    done = getattr(lock, what)()
+    assert ([entry.id for entry in done.after.dropped], done.changed) == (["ansible:s:b"], True)
 
 
 def test_a_lost_lock_is_not_renewed() -> None:
