@@ -222,8 +222,10 @@ class Contender:
             self.tell(f"!two hold it for one node: {holding}")
 
     def rest(self, seconds: float) -> None:
-        """About as long, by the test's clock."""
-        time.sleep(2 * seconds * self.chance.random() / FASTER)
+        """About as long, by the test's clock; less where all is over."""
+        end = time.monotonic() + 2 * seconds * self.chance.random() / FASTER
+        while not self.board.stopped and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, 0.1))
 
     def tell(self, line: str) -> None:
         os.write(self.journal, f"{line}\n".encode())

@@ -111,10 +111,12 @@ def trouble(kube: FakeKube, chance: random.Random) -> Callable[[], None]:
                 kube.faults.append(away)
             time.sleep(0.15)
             away.times = 0
-        elif what < 3:
-            cordoned = chance.random() < 0.5
-            name = f"n{chance.randrange(NODES)}"
-            kube.store.edit("nodes", "", name, {"spec": {"unschedulable": cordoned or None}})
+        elif what == 1:
+            for number in chance.sample(range(NODES), 5):
+                kube.store.edit("nodes", "", f"n{number}", {"spec": {"unschedulable": True}})
+        elif what == 2:
+            for number in range(NODES):
+                kube.store.edit("nodes", "", f"n{number}", {"spec": {"unschedulable": None}})
         elif what < 7:
             kube.fault(method="PATCH", lost=chance.choice(["before", "after"]))
         elif what < 9:

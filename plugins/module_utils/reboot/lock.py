@@ -248,8 +248,9 @@ class _Try:
 class Lock:
     """A lock in a store, for one claim. Methods raise what the store raises.
 
-    ``renew_when_due`` is for steps that wait: it may be called as often as they like. Before a step that cannot renew,
-    ``renew(ttl)`` with its timeout and a margin.
+    ``renew_when_due`` is for steps that wait: it may be called as often as they like. Where the store cannot be asked they
+    may go on while ``left`` is more than 0. Before a step that cannot renew, ``renew(ttl)`` with its timeout and a margin.
+    A Lock for a claim that another process took renews it as well.
     """
 
     store: Store
