@@ -259,12 +259,11 @@ class Lock:
     _since: float | None = field(default=None, init=False)
 
     def acquire(self, check: bool = False) -> Outcome:
-        """Take it, or renew it; ``reason`` says why not. ``check`` tells what would come of it."""
+        """Take it, or renew it; ``reason`` says why not. ``check`` tells what would come of it. Raises LockLostError."""
         began = self.monotonic()
-        kured = self.store.owners is not None
-        outcome = self._apply(lambda value, now: acquire(value, self.claim, now, self.store.state, kured), check)
+        outcome = self._apply(lambda value, now: self._acquired(self.claim, value, now), check)
         if outcome.held and not check:
-            self._since = began
+            self._hold(self.claim, began)
         return outcome
 
     def renew(self, ttl: int | None = None) -> Outcome:
@@ -272,17 +271,17 @@ class Lock:
         claim = self.claim if ttl is None else replace(self.claim, ttl=ttl)
 
         def again(value: Value, now: int) -> Decision:
-            if claim.id not in [entry.id for entry in value.entries]:
+            decision = self._acquired(claim, value, now)
+            if decision.reason or claim.id not in [entry.id for entry in value.entries]:
                 raise LockLostError(
-                    f"{self.store.place}: {claim.id} does not hold the lock any more: it expired and was taken over, or was"
-                    " removed. Stop what it was held for, and take it anew"
+                    f"{self.store.place}: {claim.id} does not hold the lock any more: {decision.reason or 'it was removed'}."
+                    " Stop what it was held for, and take it anew"
                 )
-            fresh = Entry.new(claim.id, now, claim.ttl * NANO)
-            return Decision(tuple(fresh if entry.id == claim.id else entry for entry in value.entries))
+            return decision
 
         began = self.monotonic()
         outcome = self._apply(again, False)
-        self.claim, self._since = claim, began
+        self._hold(claim, began)
         return outcome
 
     def renew_when_due(self) -> Outcome | None:
@@ -302,6 +301,18 @@ class Lock:
         if not check:
             self._since = None
         return outcome
+
+    def _acquired(self, claim: Claim, value: Value, now: int) -> Decision:
+        return acquire(value, claim, now, self.store.state, self.store.owners is not None)
+
+    def _hold(self, claim: Claim, began: float) -> None:
+        """Note what is held since ``began`` at the latest. Raises LockLostError where that is over already."""
+        self.claim, self._since = claim, began
+        if not self.left:
+            raise LockLostError(
+                f"{self.store.place}: it took longer than the ttl of {claim.ttl} seconds to write that {claim.id} holds the"
+                " lock, which so ended meanwhile. Try again, with a longer ttl"
+            )
 
     def _apply(self, decide: Callable[[Value, int], Decision], check: bool) -> Outcome:
         """Decide on what is there, and write it."""
@@ -360,5 +371,5 @@ def unreadable(problem: str) -> str:
 def _until(ends: float) -> str:
     try:
         return f"until {dt.datetime.fromtimestamp(ends // NANO, dt.timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
-    except (OverflowError, ValueError):
+    except (OverflowError, ValueError, OSError):
         return "without end"

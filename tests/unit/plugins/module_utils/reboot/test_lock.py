@@ -370,9 +370,40 @@ def test_a_lost_lock_is_not_renewed() -> None:
     lock.acquire()
     store.seconds = 300
     assert store.take("b", "s").held
-    with pytest.raises(LockLostError, match="the store: ansible:r:a does not hold the lock any more"):
+    with pytest.raises(LockLostError, match="the store: ansible:r:a does not hold the lock any more: 1 of 1 hold it"):
         lock.renew()
     assert store.ids == ["ansible:s:b"]
+    store.lock("b", "s").release()
+    with pytest.raises(LockLostError, match="any more: it was removed"):
+        lock.renew()
+    assert store.ids == []
+
+
+def test_what_has_ended_and_nobody_took_is_renewed_within_the_limit() -> None:
+    store = Memory(owners=3)
+    lock = store.lock("a", limit=1)
+    lock.acquire()
+    store.seconds = 300
+    assert lock.left == 0
+    assert lock.renew().held
+    # kured gave back a slot and took another beside one of ours that had ended.
+    store.seconds = 600
+    store.text = Kured("n1", 4).acquire(store.text, store.now - NANO)[1]
+    assert store.ids == ["ansible:r:a", "n1"]
+    with pytest.raises(LockLostError, match="1 of 1 hold it: 'n1'"):
+        lock.renew()
+
+
+@pytest.mark.parametrize("what", ["acquire", "renew"])
+def test_what_took_longer_to_write_than_it_lasts_is_not_held(what: str) -> None:
+    store = Memory()
+    lock = store.lock("a", ttl=10)
+    if what == "renew":
+        lock.acquire()
+        store.seconds = 1
+    store.meanwhile.append(lambda: setattr(store, "seconds", store.seconds + 10))
+    with pytest.raises(LockLostError, match="it took longer than the ttl of 10 seconds"):
+        getattr(lock, what)()
 
 
 def test_a_step_that_waits_renews_at_a_third_and_knows_how_long_it_is_safe() -> None:
