@@ -216,4 +216,4 @@ def test_in_a_file_never_more_hold_it_than_may_and_none_is_lost(tmp_path: Path) 
     # A disk would be waited for with each of some hundred fsyncs.
     with tempfile.TemporaryDirectory(dir=shm if shm.is_dir() else tmp_path) as folder, beside(passing(board, None)):
         path = f"{folder}/lock.json"
-        contend(tmp_path, None, board, backend="file", limit=2, acquisitions=60, kills=20, path=path)
+        contend(tmp_path, None, board, backend="file", limit=2, acquisitions=40, kills=20, path=path)
