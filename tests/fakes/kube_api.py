@@ -361,6 +361,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The header Date: the server's clock is the test's."""
+        return super().date_time_string(self.kube.store.now.timestamp() if timestamp is None else timestamp)
+
     def log_message(self, *_args: object) -> None:
         """Say nothing."""
 
@@ -392,7 +396,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _request(self) -> Request:
         path, _mark, query = self.path.partition("?")
-        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        raw = self.rfile.read(length)
+        if len(raw) < length:
+            raise ConnectionError("the client went away in the middle of its request")
         try:
             body = json.loads(raw) if raw else None
         except ValueError:

@@ -24,6 +24,8 @@ from ansible_collections.bulwark.node.plugins.module_utils.node import (
     subsets,
 )
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.gate import Reason, Subject, decide
+from ansible_collections.bulwark.node.plugins.module_utils.reboot.lock import holders
+from ansible_collections.bulwark.node.plugins.module_utils.reboot.lock_value import Entry, decode, encode, moment
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.window import parse_windows
 from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes, report
 from ansible_collections.bulwark.node.plugins.plugin_utils.assess import subject
@@ -157,6 +159,15 @@ def test_the_documented_need_of_a_reboot_is_one_that_is_told(tmp_path: Path, mon
     monkeypatch.setattr(Host, "is_write_locked", lambda self, path: True)
     options = {"triggers": ["sentinel", "needs_restarting"], "sentinel": list(files)[:1], "command": None}
     assert reboot_needed.needed(Host(root=str(tmp_path)), reboot_needed.asked(options)) == documented
+
+
+def test_the_documented_lock_and_its_text_are_what_is_read_and_written() -> None:
+    now = moment("2026-11-21T13:00:00Z")
+    ours = Entry.new("ansible:4711:worker-1", now, 300 * 10**9)
+    text = encode([ours], 2, fill=True)
+    assert json.loads(text or "") == example("lock_text")
+    kured = Entry.new("worker-2", now - 1000 * 10**9, 0)
+    assert holders(decode(encode([kured, ours], 2, fill=True)).entries, now, "4711") == example("lock")["holders"]
 
 
 def test_the_documented_gate_is_one_that_is_decided() -> None:

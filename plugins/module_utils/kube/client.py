@@ -161,11 +161,12 @@ class Sender(Protocol):
 
 @dataclass(frozen=True)
 class Clock:
-    """Where time and chance come from: ``monotonic`` and ``sleep`` in seconds, ``chance`` in [0, 1)."""
+    """Where time and chance come from: ``monotonic``, ``sleep`` and ``wall`` in seconds, ``chance`` in [0, 1)."""
 
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     chance: Callable[[], float] = random.random
+    wall: Callable[[], float] = time.time
 
 
 @dataclass
@@ -185,6 +186,18 @@ class Client:
     # As whom, where the server does not say; None where nobody knows.
     user: str | None = None
     _bounds: threading.local = field(default_factory=threading.local, init=False, repr=False)
+    # The header Date of the last answer, in seconds since the epoch, and when it came.
+    _dated: tuple[float, float] | None = field(default=None, init=False, repr=False)
+
+    def now(self) -> float:
+        """Seconds since the epoch by the server's clock, as its last answer had it, in whole seconds; by ours where none had.
+
+        Whoever asks the same server has the same clock, however wrong those of the machines are.
+        """
+        if self._dated is None:
+            return self.clock.wall()
+        date, came = self._dated
+        return date + self.clock.monotonic() - came
 
     @contextlib.contextmanager
     def within(self, seconds: float) -> Iterator[None]:
@@ -414,6 +427,8 @@ class Client:
                     if not again or not self._pause(attempt, None):
                         raise self._unreachable(asked, lost, attempt, maybe_done) from lost
                     continue
+                if answer.date is not None:
+                    self._dated = answer.date, self.clock.monotonic()
                 found = answer.json()
                 # A proxy's own page may come with 200, and so may what another service says.
                 if answer.status < 300 and found.get("kind"):

@@ -22,7 +22,7 @@ from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.kube.errors import Answer
 
-__all__ = ["Connection", "TransportError", "connection"]
+__all__ = ["Connection", "TransportError", "connection", "is_configured"]
 
 # Which of the package's settings an option is.
 _SETTINGS = {
@@ -36,6 +36,7 @@ _SETTINGS = {
 }
 _FILES = ("ca_cert", "client_cert", "client_key")
 _EXAMPLE = "https://192.0.2.1:6443"
+_DEFAULT_KUBECONFIG = "~/.kube/config"
 # Where a Configuration has the token: to release 36, and from 37 on.
 _TOKEN_KEYS = ("authorization", "BearerToken")
 
@@ -125,6 +126,14 @@ class Connection:
         for group in self._impersonate.get("groups") or ():
             headers.add("Impersonate-Group", group)
         return headers
+
+
+def is_configured(params: Mapping[str, Any]) -> bool:
+    """Whether anything here says which API server to ask: the options, the environment, a pod's, or a default kubeconfig."""
+    if any(params.get(name) for name in ("kubeconfig", "context", "host")):
+        return True
+    named = ("KUBECONFIG", "KUBERNETES_SERVICE_HOST")
+    return any(map(os.environ.get, named)) or os.path.exists(os.path.expanduser(_DEFAULT_KUBECONFIG))
 
 
 def connection(params: Mapping[str, Any]) -> Connection:

@@ -8,6 +8,7 @@ The one place that reads a ``Status`` (https://kubernetes.io/docs/reference/kube
 
 from __future__ import annotations
 
+import email.utils
 import json
 import re
 from collections.abc import Mapping
@@ -60,6 +61,15 @@ class Answer:
         """Seconds of the header ``Retry-After``; None without one, or where it is a date (kube-apiserver sends none)."""
         text = self.headers.get("retry-after", "")
         return float(text) if text.isdecimal() else None
+
+    @property
+    def date(self) -> float | None:
+        """The server's clock when it answered, the header ``Date`` in seconds since the epoch; None without one."""
+        try:
+            return email.utils.parsedate_to_datetime(self.headers.get("date", "")).timestamp()
+        # TypeError: what Python 3.9 says of what is no date.
+        except (ValueError, TypeError, OverflowError):
+            return None
 
     @property
     def causes(self) -> list[dict[str, str]]:

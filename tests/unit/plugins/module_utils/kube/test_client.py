@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.errors import OptionE
 from ansible_collections.bulwark.node.plugins.module_utils.kube.client import (
     DAEMON_SETS,
     LEASES,
+    NAMESPACES,
     NODES,
     PODS,
     Client,
@@ -556,3 +558,21 @@ def test_who_we_are_is_asked_of_the_server(kube: FakeKube, time: Time) -> None:
     assert limited(kube, time).whoami() == "system:serviceaccount:kube-system:limited"
     assert connected(kube, time, impersonate_user="operator").whoami() == "operator"
     assert connected(kube, time, api_key="stale").whoami() is None
+
+
+def test_the_servers_clock_is_that_of_its_last_answer_and_goes_on(client: Client, kube: FakeKube, time: Time) -> None:
+    client.clock = replace(client.clock, wall=lambda: 7.0)
+    assert client.now() == 7.0
+    client.get(NAMESPACES, "default")
+    assert client.now() == kube.store.now.timestamp()
+    time.sleep(3)
+    assert client.now() == kube.store.now.timestamp() + 3
+    kube.store.advance(60)
+    with pytest.raises(NotFound):
+        client.get(NODES, "a")
+    assert client.now() == kube.store.now.timestamp()
+
+
+@pytest.mark.parametrize("date", ["", "today", "Fri, 99 Jan 2026 03:04:05 GMT", "Fri, 02 Jan 99999 03:04:05 GMT"])
+def test_a_date_that_is_none_is_no_clock(date: str) -> None:
+    assert Answer(200, {"date": date} if date else {}, b"").date is None
