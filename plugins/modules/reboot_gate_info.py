@@ -397,11 +397,10 @@ checked_at:
 import datetime
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.kube import obstacles
 from ansible_collections.bulwark.node.plugins.module_utils.kube.client import ARGUMENT_SPEC, connect
+from ansible_collections.bulwark.node.plugins.module_utils.kube.module import KubeModule
 from ansible_collections.bulwark.node.plugins.module_utils.module import fail
 from ansible_collections.bulwark.node.plugins.module_utils.reboot import prometheus
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.alerts import alert_reasons, selection
@@ -412,7 +411,7 @@ _WEEK = 604800
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = KubeModule(
         argument_spec={
             "windows": {"type": "list", "elements": "dict", "default": [], "options": WINDOW_SPEC},
             "reboot_duration": {"type": "int", "default": 0},

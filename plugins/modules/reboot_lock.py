@@ -217,10 +217,9 @@ place:
   sample: DaemonSet kube-system/kured, annotation weave.works/kured-node-lock
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
+from ansible_collections.bulwark.node.plugins.module_utils.kube.module import KubeModule
 from ansible_collections.bulwark.node.plugins.module_utils.module import fail
 from ansible_collections.bulwark.node.plugins.module_utils.reboot_lock import (
     CLAIM_SPEC,
@@ -231,7 +230,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.reboot_lock import (
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = KubeModule(
         argument_spec={
             "state": {"type": "str", "choices": ["held", "absent"], "default": "held"},
             **CLAIM_SPEC,

@@ -113,16 +113,15 @@ place:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
+from ansible_collections.bulwark.node.plugins.module_utils.kube.module import KubeModule
 from ansible_collections.bulwark.node.plugins.module_utils.module import fail
 from ansible_collections.bulwark.node.plugins.module_utils.reboot_lock import STORE_SPEC, look
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = KubeModule(
         argument_spec={"node": {"type": "str"}, "run_id": {"type": "str"}, **STORE_SPEC},
         supports_check_mode=True,
     )

@@ -128,3 +128,22 @@ def test_a_wrong_option_fails_the_task_by_its_path(module: Module) -> None:
     ran = module("reboot_lock", {"run_id": "a:b", "node": "a"})
     assert ran.failed
     assert ran["msg"].startswith("reboot_lock: run_id: got 'a:b', expected letters")
+
+
+def test_a_kubeconfig_s_secrets_are_shown_at_no_verbosity(
+    module: Module, kube: FakeKube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubeconfig = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "here",
+        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "ci"}}],
+        "clusters": [{"name": "here", "cluster": {"server": kube.url}}],
+        "users": [{"name": "ci", "user": {"token": TOKEN}}],
+    }
+    monkeypatch.setenv("ANSIBLE_VERBOSITY", "3")
+    told = module("reboot_lock_info", {"kubeconfig": kubeconfig})
+    assert told["place"] == "Lease kube-system/bulwark-reboot"
+    assert "current-context" in told.output
+    # Ansible itself shows how it was called.
+    assert TOKEN not in str(told.result)

@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.bulwark.node.plugins.module_utils.kube.lock_store import HOLDERS
+from ansible_collections.bulwark.node.plugins.module_utils.kube.annotations import HOLDERS
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.lock_value import decode
 from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube, Fault
 from ansible_collections.bulwark.node.tests.fakes.kube_store import Store

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the bulwark.node authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names of annotations and labels of Nodes, Pods and Machines: who reads and who writes them agree here."""
+"""Names of annotations and labels of Nodes, Pods, Machines and our Lease: who reads and who writes them agree here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ __all__ = [
     "CONTROL_PLANE",
     "DO_NOT_DISRUPT",
     "ETCD",
+    "HOLDERS",
     "KURED_REBOOTING",
     "PAUSED",
     "REBOOTED",
@@ -22,6 +23,9 @@ PAUSED = "bulwark.node/reboot-paused"
 REBOOTING = "bulwark.node/rebooting"
 # When it was back and proved itself, as RFC 3339.
 REBOOTED = "bulwark.node/rebooted"
+
+# On our Lease, all who hold the lock; its spec shows the one that ends last.
+HOLDERS = "bulwark.node/holders"
 
 # kured's, with --annotate-nodes (its cmd/kured/main.go).
 KURED_REBOOTING = "weave.works/kured-reboot-in-progress"

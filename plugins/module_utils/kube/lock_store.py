@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import Callable
 
+from ansible_collections.bulwark.node.plugins.module_utils.kube.annotations import HOLDERS
 from ansible_collections.bulwark.node.plugins.module_utils.kube.client import (
     DAEMON_SETS,
     LEASES,
@@ -32,10 +33,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.reboot.lock import (
 )
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.lock_value import NANO, Entry, decode, encode, moment
 
-__all__ = ["HOLDERS", "KuredStore", "LeaseStore", "node_state"]
-
-HOLDERS = "bulwark.node/holders"
-"""The annotation of our Lease that has them all; its spec shows the one that ends last."""
+__all__ = ["KuredStore", "LeaseStore", "node_state"]
 
 # RFC 1123, as Kubernetes has it of a node: what is none is no node that could be gone.
 _NODE_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", re.ASCII)

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.bulwark.node.plugins.module_utils.kube.annotations import HOLDERS
 from ansible_collections.bulwark.node.plugins.module_utils.kube.client import Client, Forbidden, NotFound, Unreachable
 from ansible_collections.bulwark.node.plugins.module_utils.kube.kured import Kured
-from ansible_collections.bulwark.node.plugins.module_utils.kube.lock_store import HOLDERS, KuredStore, LeaseStore
+from ansible_collections.bulwark.node.plugins.module_utils.kube.lock_store import KuredStore, LeaseStore
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.lock import Claim, Lock
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.lock_value import NANO, decode
 from ansible_collections.bulwark.node.tests.fakes import kured
