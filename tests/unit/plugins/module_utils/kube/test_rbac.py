@@ -13,12 +13,18 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.bulwark.node.plugins.module_utils.host import Host
+from ansible_collections.bulwark.node.plugins.module_utils.kube.client import Forbidden
 from ansible_collections.bulwark.node.plugins.module_utils.kube.obstacles import NODE_SPEC, limits, look
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.gate import Reason
+from ansible_collections.bulwark.node.plugins.module_utils.reboot_lock import look as look_at_lock
+from ansible_collections.bulwark.node.plugins.module_utils.reboot_lock import open_lock
 from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube, User
 from ansible_collections.bulwark.node.tests.fakes.kube_objects import CUSTOM, node, pod
 from ansible_collections.bulwark.node.tests.fakes.kube_rbac import bound
+from ansible_collections.bulwark.node.tests.fakes.kured import daemon_set
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.conftest import Time, connected
+from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.test_reboot_lock import params
 
 FILE = Path(__file__).parents[5] / "roles/reboot/files/rbac.yml"
 DOCUMENTS = [each for each in yaml.safe_load_all(FILE.read_text()) if each]
@@ -91,6 +97,46 @@ def test_whatever_the_gate_does_not_need_the_lock_does() -> None:
         assert len(comments) == len(re.findall(r"^  - apiGroups", block, re.MULTILINE))
         if "name: bulwark-reboot-lock\n" in block:
             assert all("reboot_lock" in comment for comment in comments)
+
+
+def take(kube: FakeKube, backend: str, rules: list[dict[str, Any]]) -> None:
+    """Take the lock of a cluster with kured or without, look, and release it, with these rights."""
+    kube.tokens["account"] = User(ACCOUNT)
+    kube.rules[ACCOUNT] = rules
+    host = Host()
+    given = params(kube, api_key="account")
+    if backend == "kured":
+        kube.store.add("daemonsets.apps", daemon_set())
+    look_at_lock(given, host)
+    assert open_lock(given, host).acquire().held
+    open_lock(given, host).release()
+
+
+@pytest.mark.parametrize("backend", ["kured", "lease"])
+def test_with_exactly_these_rights_the_lock_is_taken_and_given_back(kube: FakeKube, backend: str) -> None:
+    take(kube, backend, SINGLE)
+
+
+@pytest.mark.parametrize(
+    ("backend", "resource", "verb"),
+    [
+        ("kured", "daemonsets", "list"),
+        ("kured", "daemonsets", "get"),
+        ("kured", "daemonsets", "patch"),
+        ("lease", "leases", "get"),
+        ("lease", "leases", "create"),
+        ("lease", "leases", "patch"),
+    ],
+)
+def test_without_any_one_of_them_the_lock_is_not_taken_and_the_rule_named(
+    kube: FakeKube, backend: str, resource: str, verb: str
+) -> None:
+    rest = [rule for rule in SINGLE if (rule["resources"], rule["verbs"]) != ([resource], [verb])]
+    if (resource, verb) == ("leases", "get"):
+        # The gate's, of another namespace.
+        assert len(SINGLE) - len(rest) == 2
+    with pytest.raises(Forbidden, match=f'resources: \\["{resource}"\\]'):
+        take(kube, backend, rest)
 
 
 def test_nothing_may_be_written_but_the_lock() -> None:
