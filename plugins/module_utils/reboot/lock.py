@@ -105,29 +105,23 @@ class Store(Protocol):
     @property
     def backend(self) -> str:
         """``kured``, ``lease`` or ``file``."""
-        ...
 
     @property
     def owners(self) -> int | None:
         """kured's concurrency; None where there is no kured."""
-        ...
 
     @property
     def place(self) -> str:
         """What it is, in words."""
-        ...
 
     def look(self) -> Sight:
         """What is there."""
-        ...
 
     def swap(self, change: Callable[[Sight], str | None]) -> None:
         """Write what ``change`` makes of what is there, if that is another text, and only if nobody wrote meanwhile; else anew."""
-        ...
 
     def state(self, node: str) -> str | None:
         """What the node of this name is like."""
-        ...
 
 
 def acquire(value: Value, claim: Claim, now: int, state: NodeState, kured: bool = False) -> Decision:

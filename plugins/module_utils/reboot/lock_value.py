@@ -193,8 +193,8 @@ def _list(value: object) -> list[Any]:
 
 def _typed(what: str, value: Any, wanted: type) -> Any:
     """The value where JSON has it as this type: a float of whole numbers is no integer to Go, nor a text of digits."""
-    # Not isinstance: true is an int to Python.
-    if type(value) is not wanted:
+    # True is an int to Python.
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         raise ValueError(f"{what} is {json.dumps(value)[:60]}, which kured does not take")
     return value
 

@@ -27,8 +27,8 @@ from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.conft
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.test_reboot_lock import params
 
 FILE = Path(__file__).parents[5] / "roles/reboot/files/rbac.yml"
-DOCUMENTS = [each for each in yaml.safe_load_all(FILE.read_text()) if each]
-((ACCOUNT, RULES),) = bound(DOCUMENTS).items()
+DOCUMENTS: list[dict[str, Any]] = yaml.safe_load(FILE.read_text())["items"]
+ACCOUNT, RULES = next(iter(bound(DOCUMENTS).items()))
 NOW = dt.datetime(2026, 11, 21, 13, 0, tzinfo=dt.timezone.utc)
 
 
@@ -90,11 +90,11 @@ def test_without_any_one_of_them_the_rule_that_is_missing_is_named(
 def test_whatever_the_gate_does_not_need_the_lock_does() -> None:
     rest = [rule for rule in SINGLE if rule not in OF_THE_GATE]
     assert rest
-    blocks = re.split(r"^---$", FILE.read_text(), flags=re.MULTILINE)
+    blocks = re.split(r"^  - apiVersion", FILE.read_text(), flags=re.MULTILINE)
     for block in blocks:
-        comments = re.findall(r"((?:^  #.*\n)+)^  - apiGroups", block, re.MULTILINE)
+        comments = re.findall(r"((?:^      #.*\n)+)^      - apiGroups", block, re.MULTILINE)
         # Each rule says what it is for.
-        assert len(comments) == len(re.findall(r"^  - apiGroups", block, re.MULTILINE))
+        assert len(comments) == len(re.findall(r"^      - apiGroups", block, re.MULTILINE))
         if "name: bulwark-reboot-lock\n" in block:
             assert all("reboot_lock" in comment for comment in comments)
 
@@ -137,6 +137,10 @@ def test_without_any_one_of_them_the_lock_is_not_taken_and_the_rule_named(
         assert len(SINGLE) - len(rest) == 2
     with pytest.raises(Forbidden, match=f'resources: \\["{resource}"\\]'):
         take(kube, backend, rest)
+
+
+def test_they_are_one_account_s() -> None:
+    assert list(bound(DOCUMENTS)) == ["system:serviceaccount:kube-system:bulwark-reboot"]
 
 
 def test_nothing_may_be_written_but_the_lock() -> None:
