@@ -94,7 +94,8 @@ class Drainer:
                 return True
             if self._clock.monotonic() >= end:
                 return False
-            cost = self._clock.monotonic() - began
+            # What was not answered has been waited for already.
+            cost = 0.0 if self.silent else self._clock.monotonic() - began
             if not self.silent:
                 moved = self._evict(end) or moved
             self._rest(moved, cost, end)
@@ -105,9 +106,10 @@ class Drainer:
 
     def _look(self, end: float) -> bool:
         """See what is on the nodes; whether something happened there."""
+        client, seconds = self._remover.client, max(1.0, min(_PATIENCE, end - self._clock.monotonic()))
         try:
-            with self._remover.client.within(max(1.0, min(_PATIENCE, end - self._clock.monotonic()))):
-                found = pods_of(self._remover.client, self._pool, self._nodes)
+            found = pods_of(client, self._pool, self._nodes, seconds)
+            with client.within(seconds):
                 missing = self._daemon_sets.missing(pod for each in found.values() for pod in each)
         except KubeError as error:
             said = refusal(error)
@@ -207,7 +209,7 @@ class Drainer:
         """Until the next look: soon while something happens, else more and more seldom, and never more than it costs."""
         self._pause = _SHORTEST if moved else min(_LONGEST, self._pause * 2)
         now = self._clock.monotonic()
-        until = now + max(self._pause, _SHARE * cost)
+        until = now + max(self._pause, min(_SHARE * cost, _PATIENCE))
         due = [each.due for each in self.tracked.values() if each.state == "open" and each.decision.action in REMOVED]
         soonest = max(min(due, default=until), self._busy_until)
         self._clock.sleep(max(0.0, min(until, max(soonest, now + _SHORTEST), end) - now))

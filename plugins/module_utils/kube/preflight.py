@@ -108,11 +108,14 @@ class DaemonSets:
         return True
 
 
-def pods_of(client: Client, pool: ThreadPoolExecutor, nodes: Sequence[str]) -> dict[str, list[Object]]:
-    """By node, all pods that are bound to it. Raises KubeError."""
+def pods_of(
+    client: Client, pool: ThreadPoolExecutor, nodes: Sequence[str], seconds: float | None = None
+) -> dict[str, list[Object]]:
+    """By node, all pods that are bound to it, within so many seconds, or the client's own. Raises KubeError."""
 
     def ask(node: str) -> list[Object]:
-        return list(client.list(PODS, field_selector=f"spec.nodeName={node}"))
+        with client.within(client.deadline if seconds is None else seconds):
+            return list(client.list(PODS, field_selector=f"spec.nodeName={node}"))
 
     return dict(zip(nodes, pool.map(ask, nodes)))
 
