@@ -1,0 +1,156 @@
+# SPDX-FileCopyrightText: The bulwark.node authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The action of node_drain: slices of its module become one result, and what is left is shown between them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.bulwark.node.plugins.action import node_drain
+
+UNANSWERED = {"failed": True, "verb": "get", "status": None, "msg": "no answer", "changed": False}
+
+
+def pod(name: str, state: str, waited: float = 1.0, waits: str | None = None, node: str = "a") -> dict[str, Any]:
+    return {
+        "node": node,
+        "namespace": "default",
+        "name": name,
+        "uid": name,
+        "state": state,
+        "waits_for": {"kind": waits, "detail": "said"} if waits else None,
+        "waited": waited,
+        "attempts": 1,
+        "verdict": "slow" if waited else None,
+    }
+
+
+def ran(pods: list[dict[str, Any]], finished: bool, verdict: str | None = None, **more: Any) -> dict[str, Any]:
+    left = sum(each["state"] in ("there", "leaving") for each in pods)
+    node = {"name": "a", "verdict": verdict, "pods_left": left, "state": "drained" if finished else "draining"}
+    names = [each["name"] for each in pods if each["state"] != "gone"]
+    return {
+        "changed": True,
+        "finished": finished,
+        "pods": pods,
+        "nodes": [node],
+        "seconds_left": 90,
+        "diff": {"before": {"first": finished}, "after": {"pods": names}},
+        **more,
+    }
+
+
+class Stage:
+    """An action whose module gives the results that are handed in, one a call."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, args: dict[str, Any], *results: dict[str, Any]) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.shown: list[str] = []
+        self.time = 0.0
+        left = list(results)
+        self.action: Any = node_drain.ActionModule.__new__(node_drain.ActionModule)
+        self.action._task = SimpleNamespace(args=args)
+
+        def execute(_self: Any, module_args: dict[str, Any], task_vars: Any) -> dict[str, Any]:
+            self.asked.append(module_args)
+            self.time += module_args["slice"]
+            return left.pop(0) if len(left) > 1 else left[0]
+
+        def sleep(seconds: float) -> None:
+            self.time += seconds
+
+        monkeypatch.setattr(ActionBase, "run", lambda *args, **kwargs: {})
+        monkeypatch.setattr(ActionBase, "_execute_module", execute)
+        monkeypatch.setattr(node_drain.time, "sleep", sleep)
+        monkeypatch.setattr(node_drain.time, "monotonic", lambda: self.time)
+        monkeypatch.setattr(node_drain.display, "display", self.shown.append)
+
+    def run(self, **task_vars: Any) -> dict[str, Any]:
+        found: dict[str, Any] = self.action.run(task_vars=task_vars)
+        return found
+
+
+def test_slices_have_one_run_and_become_one_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(
+        monkeypatch,
+        {"state": "drained"},
+        ran([pod("x", "leaving", 20.0, "termination"), pod("y", "there", 20.0, "budget")], False, "slow"),
+        ran([pod("y", "there", 20.5, "budget"), pod("late", "leaving", 2.0, "termination")], False),
+        ran([pod("y", "gone", 3.0)], True),
+    )
+    found = stage.run(awx_job_id=7)
+    assert {each["run_id"] for each in stage.asked} == {stage.asked[0]["run_id"]}
+    assert [(each["slice"], each["job_id"]) for each in stage.asked] == [(20, "7")] * 3
+    assert [
+        (each["name"], each["state"], each["waited"], each["attempts"], each["waits_for"]) for each in found["pods"]
+    ] == [
+        ("late", "gone", 2.0, 1, None),
+        ("x", "gone", 20.0, 1, None),
+        ("y", "gone", 43.5, 3, None),
+    ]
+    assert found["nodes"][0]["verdict"] == "slow"
+    assert found["diff"] == {"before": {"first": False}, "after": {"pods": []}}
+    assert stage.shown[:3] == [
+        "node_drain: a: 2 pods left, 90 s of the timeout",
+        "  default/x waits for termination: said",
+        "  default/y waits for budget: said",
+    ]
+
+
+def test_of_many_pods_some_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [pod(f"p{number:02}", "there", 1.0, "budget") for number in range(25)]
+    stage = Stage(monkeypatch, {}, ran(many, False), ran([], True))
+    stage.run()
+    assert len(stage.shown) == 12
+    assert stage.shown[-1] == "  and 15 more"
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, 20), (5, 5), ("7", 7), (60, 20), ("soon", 20)])
+def test_a_slice_is_at_most_twenty_seconds(monkeypatch: pytest.MonkeyPatch, given: Any, used: int) -> None:
+    stage = Stage(monkeypatch, {"slice": given, "run_id": "mine"}, ran([], True))
+    stage.run()
+    assert (stage.asked[0]["slice"], stage.asked[0]["run_id"], stage.asked[0]["job_id"]) == (used, "mine", None)
+
+
+def test_no_answer_between_slices_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(
+        monkeypatch,
+        {"timeout": 100},
+        ran([pod("x", "leaving", 20.0, "termination")], False),
+        UNANSWERED,
+        {**UNANSWERED, "status": 503},
+        ran([], True),
+    )
+    found = stage.run()
+    assert (found.get("failed"), found["pods"][0]["state"]) == (None, "gone")
+    assert len(stage.asked) == 4
+
+
+@pytest.mark.parametrize(
+    "first", [UNANSWERED, {**UNANSWERED, "status": 403}, {"failed": True, "msg": "x: got y", "changed": False}]
+)
+def test_what_fails_at_once_fails(monkeypatch: pytest.MonkeyPatch, first: dict[str, Any]) -> None:
+    stage = Stage(monkeypatch, {}, first)
+    assert stage.run() == first
+    assert len(stage.asked) == 1
+
+
+def test_no_answer_for_good_ends_with_the_timeout_and_what_was_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, {"timeout": 60}, ran([pod("x", "there", 1.0, "budget")], False), dict(UNANSWERED))
+    found = stage.run()
+    assert (found["failed"], found["msg"], [each["name"] for each in found["pods"]]) == (
+        True,
+        "no answer. The drain is not over: the nodes are cordoned, and the next run takes it up",
+        ["x"],
+    )
+    assert len(stage.asked) == 3
+
+
+def test_a_refused_right_in_the_middle_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, {}, ran([], False), {**UNANSWERED, "status": 403})
+    assert stage.run()["failed"] is True
+    assert len(stage.asked) == 2
