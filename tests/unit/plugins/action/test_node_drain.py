@@ -52,8 +52,9 @@ class Stage:
         self.shown: list[str] = []
         self.time = 0.0
         left = list(results)
-        self.action: Any = node_drain.ActionModule.__new__(node_drain.ActionModule)
-        self.action._task = SimpleNamespace(args=args)
+        action: Any = node_drain.ActionModule.__new__(node_drain.ActionModule)
+        self.action = action
+        action._task = SimpleNamespace(args=args)
 
         def execute(_self: Any, module_args: dict[str, Any], task_vars: Any) -> dict[str, Any]:
             self.asked.append(module_args)
@@ -65,8 +66,7 @@ class Stage:
 
         monkeypatch.setattr(ActionBase, "run", lambda *args, **kwargs: {})
         monkeypatch.setattr(ActionBase, "_execute_module", execute)
-        monkeypatch.setattr(node_drain.time, "sleep", sleep)
-        monkeypatch.setattr(node_drain.time, "monotonic", lambda: self.time)
+        monkeypatch.setattr(node_drain, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: self.time))
         monkeypatch.setattr(node_drain.display, "display", self.shown.append)
 
     def run(self, **task_vars: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.client import Cl
 from ansible_collections.bulwark.node.plugins.module_utils.kube.node_drain import NODE_DRAIN_SPEC, act
 from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube, User
 from ansible_collections.bulwark.node.tests.fakes.kube_cluster import Cluster, denied
+from ansible_collections.bulwark.node.tests.fakes.kube_rules import Problem
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.conftest import Time, connected
 
 EVICTIONS = "/eviction"
@@ -495,10 +496,10 @@ def test_what_a_killed_run_left_is_opened_where_the_next_cannot_begin(
 def test_the_node_of_this_very_job_is_deferred(drain: Run, cluster: Cluster, kube: FakeKube) -> None:
     cluster.deployment("web", ["a", "b"], "spare")
     cluster.pod("automation-job-7-x", "a", None, labels={"ansible-awx-job-id": "7"})
-    for how in ({"job_id": "7"}, {}):
-        drain.environment = {} if how else {"POD_NAME": "automation-job-7-x"}
+    for job in ("7", None):
+        drain.environment = {} if job else {"POD_NAME": "automation-job-7-x"}
         for check in (True, False):
-            ran = drain(nodes=["a", "b"], check=check, **how)
+            ran = drain(nodes=["a", "b"], check=check, job_id=job)
             assert [each["state"] for each in ran["nodes"]] == ["deferred", "drained"]
             assert ran["nodes"][0]["reason"] == "pod default/automation-job-7-x on it runs this very job"
             assert node(kube) == {"cordoned": False, "ours": []}
@@ -513,9 +514,9 @@ def test_without_evictions_pods_are_deleted(
 ) -> None:
     cluster.deployment("web", ["a", "b"], "spare")
     cluster.budget("web", {"app": "web"}, minAvailable=2)
-    for params in ({"disable_eviction": True}, {}):
+    for disable in (True, False):
         kube.requests.clear()
-        ran = drain(run_id=str(params), **params)
+        ran = drain(run_id=str(disable), disable_eviction=disable)
         assert evicted(kube) == []
         deleted = [each for each in kube.requests if each.method == "DELETE" and "dryRun" not in each.query]
         assert len(deleted) == 1
@@ -545,9 +546,6 @@ def test_a_busy_server_is_left_alone_as_long_as_it_asks_for(
 ) -> None:
     for number in range(30):
         cluster.pod(f"web-{number}", "a")
-    time.at.append((0, lambda: None))
-    drain(check=True)
-    kube.requests.clear()
 
     def busy() -> None:
         kube.fault(
@@ -622,10 +620,11 @@ def test_who_may_not_evict_is_told_before_the_cordon(
 
 def test_what_stays_on_the_node_is_named(drain: Run, cluster: Cluster) -> None:
     terms = [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["a"]}]}]
-    for name, spec in {
+    specs: dict[str, dict[str, Any]] = {
         "pv-local": {"nodeAffinity": {"required": {"nodeSelectorTerms": terms}}},
         "pv-net": {"csi": {"driver": "x"}},
-    }.items():
+    }
+    for name, spec in specs.items():
         claim = {"namespace": "default", "name": name.replace("pv-", "")}
         cluster.store.add("persistentvolumes", {"metadata": {"name": name}, "spec": {**spec, "claimRef": claim}})
     volumes = [
@@ -651,16 +650,10 @@ def test_a_webhook_that_knows_no_dry_run_is_asked_in_earnest_alone(
 
     def old(pod: Any, dry: bool) -> None:
         if dry:
-            raise denied("x", "", 400, "BadRequest") if False else _no_dry_run()
+            raise Problem(400, "BadRequest", 'admission webhook "x" does not support dry run')
 
     kube.store.webhooks.append(old)
     assert drain(check=check)["pods"][0]["state"] == "gone"
-
-
-def _no_dry_run() -> Exception:
-    from ansible_collections.bulwark.node.tests.fakes.kube_rules import Problem
-
-    return Problem(400, "BadRequest", 'admission webhook "x" does not support dry run')
 
 
 def test_cordons_alone(drain: Run, cluster: Cluster, kube: FakeKube) -> None:
