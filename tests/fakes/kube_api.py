@@ -290,12 +290,19 @@ class FakeKube:
         if path == "/api/v1":
             return {"kind": "APIResourceList", "groupVersion": "v1", "resources": list(_core_resources())}
         groups = {(item.group, item.version) for item in self.store.resources.values() if item.group}
+        if path == "/apis":
+            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(*each) for each in sorted(groups)]}
         for group, version in groups:
             if path == f"/apis/{group}/{version}":
                 names = [item for item in self.store.resources.values() if item.group == group]
                 listed = [{"name": x.plural, "namespaced": x.namespaced, "kind": x.kind, "verbs": _CRUD} for x in names]
                 return {"kind": "APIResourceList", "groupVersion": f"{group}/{version}", "resources": listed}
         return None
+
+
+def _group(name: str, version: str) -> Object:
+    served = {"groupVersion": f"{name}/{version}", "version": version}
+    return {"name": name, "versions": [served], "preferredVersion": served}
 
 
 def _core_resources() -> Iterator[Object]:
