@@ -84,6 +84,7 @@ class Drainer:
         self._daemon_sets = DaemonSets(remover.client)
         self._busy_until = 0.0
         self._pause = _SHORTEST
+        self._looked = False
 
     def run(self, end: float) -> bool:
         """Drain until ``end`` of the client's clock; whether all is done that can be. Raises KubeError where we may not."""
@@ -126,6 +127,7 @@ class Drainer:
                 each.end("gone", now)
         for uid, (node, pod) in there.items():
             self._see(uid, node, pod, missing)
+        self._looked = True
         return before != {uid: each.state for uid, each in self.tracked.items()}
 
     def _see(self, uid: str, node: str, pod: Object, missing: set[tuple[str, str]]) -> None:
@@ -154,7 +156,8 @@ class Drainer:
 
     def _came_back(self, pod: Object) -> bool:
         """Whether it was put on the cordoned node since: it would be for ever."""
-        return pods.returns_to_cordon(pod) and pods.moment(pod["metadata"]["creationTimestamp"]) > self._started
+        created = pods.moment(pod["metadata"]["creationTimestamp"])
+        return pods.returns_to_cordon(pod) and (self._looked or created > self._started)
 
     def _evict(self, end: float) -> bool:
         """Send away all whose time has come, several at a time; whether any goes."""
