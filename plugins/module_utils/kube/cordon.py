@@ -18,6 +18,7 @@ from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.kube.annotations import CORDON, DRAIN
 from ansible_collections.bulwark.node.plugins.module_utils.kube.client import NODES, Client, Object
+from ansible_collections.bulwark.node.plugins.module_utils.kube.connection import USER_AGENT
 from ansible_collections.bulwark.node.plugins.module_utils.kube.errors import one_line
 from ansible_collections.bulwark.node.plugins.module_utils.kube.pods import moment
 
@@ -63,8 +64,18 @@ def is_cordoned(node: Mapping[str, Any]) -> bool:
 
 
 def is_ours(node: Mapping[str, Any]) -> bool:
-    """Whether the cordon is of this collection, by whichever run: a later one takes up what another left."""
-    return is_cordoned(node) and CORDON in (node["metadata"].get("annotations") or {})
+    """Whether the cordon is of this collection, by whichever run: a later one takes up what another left.
+
+    Somebody who opened the node meanwhile and closed it again left our annotation there; whose the field is the server
+    knows (``managedFields``: https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management).
+    """
+    owners = [
+        each.get("manager")
+        for each in node["metadata"].get("managedFields") or ()
+        if "f:unschedulable" in ((each.get("fieldsV1") or {}).get("f:spec") or {})
+    ]
+    known = CORDON in (node["metadata"].get("annotations") or {})
+    return is_cordoned(node) and known and (not owners or USER_AGENT in owners)
 
 
 def cordoned(node: Object, mine: Record) -> Object:
