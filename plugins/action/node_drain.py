@@ -8,10 +8,14 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+
+from ansible_collections.bulwark.node.plugins.module_utils.kube.client import ARGUMENT_SPEC
 
 __all__ = ["ActionModule"]
 
@@ -21,6 +25,9 @@ _TIMEOUT = 1800
 _PAUSE = 5.0
 _SHOWN = 10
 """How many pods one message names."""
+_LOCK_MODULE = "bulwark.node.reboot_lock"
+_TTL = 300
+_SERVER = [name for option, spec in ARGUMENT_SPEC.items() for name in (option, *spec.get("aliases", ()))]
 _UNFINISHED = "The drain is not over: the nodes are cordoned, and the next run takes it up"
 _JOB = ("awx_job_id", "tower_job_id")
 
@@ -37,8 +44,11 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = self._arguments(task_vars or {})
         end = time.monotonic() + _number(arguments.get("timeout"), _TIMEOUT)
+        lock = _Lock.of(arguments)
         so_far: dict[str, Any] | None = None
         while True:
+            if lock and lock.is_due() and (refused := self._renew(lock, task_vars)):
+                return {**result, **self._stopped(so_far, refused, arguments, task_vars)}
             ran = self._execute_module(module_args=arguments, task_vars=task_vars)
             if so_far and _unanswered(ran):
                 # A call that begins needs an answer; the drain as a whole has its timeout for that.
@@ -53,6 +63,42 @@ class ActionModule(ActionBase):
             for line in _progress(ran):
                 display.display(line)
 
+    def _renew(self, lock: _Lock, task_vars: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Renew the lock, and what the module of it said where that is not ours any more.
+
+        Where nobody answered it is still ours, until its own time is over, and that is tried again after the next slice.
+        """
+        if self._task.check_mode:
+            return None
+        ran: dict[str, Any] = self._execute_module(_LOCK_MODULE, lock.arguments, task_vars=task_vars)
+        if not ran.get("failed"):
+            lock.renewed()
+        elif not _unanswered(ran) or lock.is_over():
+            return ran
+        return None
+
+    def _stopped(
+        self,
+        so_far: dict[str, Any] | None,
+        refused: Mapping[str, Any],
+        arguments: Mapping[str, Any],
+        task_vars: dict[str, Any] | None,
+    ) -> dict[str, Any]:
+        """Without the lock nothing goes on; what the drain began is left as its option says."""
+        told = f"node_drain: the lock is lost, and no pod was evicted from then on: {refused.get('msg')}"
+        ended: dict[str, Any] = {**(so_far or {"changed": False}), "finished": True, "failed": True, "msg": told}
+        if so_far and arguments.get("on_failure", "uncordon") == "uncordon":
+            opened = self._execute_module(module_args={**arguments, "state": "uncordoned"}, task_vars=task_vars)
+            nodes = {node["name"]: node for node in opened.get("nodes", ())}
+            keys = ("cordoned", "cordoned_by", "run_id")
+            ended["nodes"] = [
+                {**node, "state": "stopped", **{key: nodes[node["name"]][key] for key in keys if node["name"] in nodes}}
+                for node in so_far["nodes"]
+            ]
+            if opened.get("failed"):
+                ended["msg"] = f"{told}. {_UNFINISHED}: {opened.get('msg')}"
+        return ended
+
     def _arguments(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """The task's, with what ties its slices together, and AWX's job."""
         given = dict(self._task.args)
@@ -63,6 +109,39 @@ class ActionModule(ActionBase):
             "run_id": given.get("run_id") or uuid.uuid4().hex,
             "job_id": given.get("job_id") or job,
         }
+
+
+@dataclass
+class _Lock:
+    """A lock that this run holds: how to renew it, and until when it is held if nobody does."""
+
+    arguments: dict[str, Any]
+    ttl: int
+    since: float
+
+    @classmethod
+    def of(cls, arguments: dict[str, Any]) -> _Lock | None:
+        """Take the option O(lock) out of the module's arguments; None without it."""
+        given = arguments.pop("lock", None)
+        if not given:
+            return None
+        if not isinstance(given, Mapping):
+            raise AnsibleActionFail(
+                f"node_drain: lock: got {given!r}, expected the options of bulwark.node.reboot_lock"
+            )
+        server = {name: arguments[name] for name in _SERVER if arguments.get(name) is not None}
+        ttl = _number(given.get("ttl"), _TTL)
+        return cls({**server, **given, "state": "held"}, ttl, time.monotonic() - ttl / 3)
+
+    def is_due(self) -> bool:
+        """Whether a third of its time is over; at first, for nobody knows when it was taken."""
+        return time.monotonic() >= self.since + self.ttl / 3
+
+    def is_over(self) -> bool:
+        return time.monotonic() >= self.since + self.ttl
+
+    def renewed(self) -> None:
+        self.since = time.monotonic()
 
 
 def _number(given: Any, default: int) -> int:

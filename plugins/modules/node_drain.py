@@ -172,6 +172,13 @@ options:
       - What the cordons are marked with. Calls with the same one go on with the same drain, and with its time.
       - By default each task has its own.
     type: str
+  lock:
+    description:
+      - The lock of reboots that this run holds, by the options of C(bulwark.node.reboot_lock), of which C(node) and C(run_id) tell which it is.
+        The options by which the API server is found are those of this task, where the lock says no others.
+      - It is renewed before the first slice, and then at a third of its C(ttl). Where it is lost nothing is evicted any more, and the task fails.
+      - In check mode it is not renewed.
+    type: dict
   slice:
     description:
       - For how many seconds one call of the module goes on at most. The action plugin calls it until the drain is done.
@@ -210,6 +217,16 @@ EXAMPLES = r"""
       - selector: app in (cache, proxy)
         delete_emptydir_data: true
         grace_period: 10
+  delegate_to: localhost
+
+- name: Drain it under the lock of reboots, which is renewed meanwhile
+  bulwark.node.node_drain:
+    state: drained
+    nodes: [worker-1]
+    run_id: "{{ awx_job_id }}"
+    lock:
+      node: worker-1
+      run_id: "{{ awx_job_id }}"
   delegate_to: localhost
 
 - name: Open it again, unless an administrator had closed it

@@ -14,11 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ansible_collections.bulwark.node.plugins.module_utils.kube import pods, selectors
+from ansible_collections.bulwark.node.plugins.module_utils.kube import pods
 from ansible_collections.bulwark.node.plugins.module_utils.kube.drain import Decision
-from ansible_collections.bulwark.node.plugins.module_utils.kube.errors import one_line
+from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import labels_of, printable
 from ansible_collections.bulwark.node.plugins.module_utils.kube.pods import Object
 from ansible_collections.bulwark.node.plugins.module_utils.kube.refusals import Refusal
+from ansible_collections.bulwark.node.plugins.module_utils.kube.selectors import of_object
 
 __all__ = ["VERDICTS", "Verdict", "answered", "judge", "refused", "show", "worst"]
 
@@ -122,8 +123,8 @@ class _Guarded:
 
 def _is_over(budget: Object, pod: Object) -> bool:
     """``getPodDisruptionBudgets``: a pod without labels has none."""
-    labels = pods.labels(pod)
-    return bool(labels) and selectors.matches(budget["spec"].get("selector"), labels)
+    selector, labels = budget["spec"].get("selector"), labels_of(pod)
+    return selector is not None and bool(labels) and of_object(selector).matches(labels)
 
 
 def _bypasses(pod: Object) -> bool:
@@ -157,14 +158,14 @@ def _sync_failed(status: Mapping[str, Any]) -> str | None:
     """What the disruption controller says where it cannot work a budget out, such as a percentage of bare pods."""
     for condition in status.get("conditions") or ():
         if condition.get("reason") == "SyncFailed" and condition.get("status") == "False":
-            return one_line(str(condition.get("message")))
+            return printable(str(condition.get("message")))
     return None
 
 
 def _is_guest(pod: Object) -> bool:
     """Whether it is a virtual machine of KubeVirt."""
     label, value = _KUBEVIRT
-    return pods.labels(pod).get(label) == value
+    return labels_of(pod).get(label) == value
 
 
 def _is_storage(budget: Object, guarded: Sequence[Object]) -> bool:
@@ -172,7 +173,7 @@ def _is_storage(budget: Object, guarded: Sequence[Object]) -> bool:
     owners = budget["metadata"].get("ownerReferences") or ()
     if any(owner["apiVersion"].startswith(_STORAGE_OWNERS) for owner in owners):
         return True
-    return any(pods.labels(pod).get(key) in values for pod in guarded for key, values in _STORAGE.items())
+    return any(labels_of(pod).get(key) in values for pod in guarded for key, values in _STORAGE.items())
 
 
 def show(kind: str, namespace: str, *names: str) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 from ansible_collections.bulwark.node.plugins.module_utils.kube.annotations import CORDON, DRAIN
 from ansible_collections.bulwark.node.plugins.module_utils.kube.client import NODES, Client, Object
 from ansible_collections.bulwark.node.plugins.module_utils.kube.connection import USER_AGENT
-from ansible_collections.bulwark.node.plugins.module_utils.kube.errors import one_line
+from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import printable
 from ansible_collections.bulwark.node.plugins.module_utils.kube.pods import moment
 
 __all__ = [
@@ -53,7 +53,7 @@ def record(node: Mapping[str, Any], annotation: str) -> Record | None:
     """The record in an annotation of a node, None without one and where it is not as we write it."""
     try:
         found = json.loads((node["metadata"].get("annotations") or {})[annotation])
-        return Record(one_line(str(found["run"])), moment(found["at"]))
+        return Record(printable(str(found["run"])), moment(found["at"]))
     except (KeyError, TypeError, ValueError):
         return None
 

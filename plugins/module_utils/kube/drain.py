@@ -15,7 +15,9 @@ from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.kube import pods, selectors
+from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import labels_of
 from ansible_collections.bulwark.node.plugins.module_utils.kube.pods import Object
+from ansible_collections.bulwark.node.plugins.module_utils.kube.selectors import Selector
 
 __all__ = ["DRAIN_SPEC", "Decision", "Options", "Rule", "decide", "parse_options"]
 
@@ -47,7 +49,7 @@ DRAIN_SPEC: dict[str, Any] = {
 class Rule:
     """What is done with some pods. None: as it is for the others."""
 
-    selector: Mapping[str, Any] = field(default_factory=dict)
+    selector: Selector = field(default_factory=lambda: Selector(()))
     namespaces: Collection[str] | None = None
     action: str = "evict"
     grace: int | None = None
@@ -57,7 +59,7 @@ class Rule:
     def takes(self, pod: Object) -> bool:
         """Whether it is about this pod."""
         inside = self.namespaces is None or pod["metadata"]["namespace"] in self.namespaces
-        return inside and selectors.matches(self.selector, pods.labels(pod))
+        return inside and self.selector.matches(labels_of(pod))
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ class Drainer:
             known.end("failed", now)
         elif decision.action == "wait":
             known.waits_for = {"kind": "completion", "detail": "it is left to end by itself"}
-        elif "deletionTimestamp" in pod["metadata"]:
+        elif "deletionTimestamp" in pod["metadata"] and not (known.state == "open" and _takes_longer(known)):
             known.state = "leaving"
             known.waits_for = {"kind": "termination", "detail": _termination(pod)}
 
@@ -230,6 +230,12 @@ class Drainer:
             }
             for uid, each in self.tracked.items()
         ]
+
+
+def _takes_longer(each: Tracked) -> bool:
+    """Whether a pod that somebody deletes has more grace than we are to give it; kubectl evicts it once more too."""
+    given = each.pod["metadata"].get("deletionGracePeriodSeconds") or 0
+    return each.decision.grace is not None and each.attempts == 0 and given > each.decision.grace
 
 
 def _termination(pod: Object) -> str:

@@ -27,7 +27,6 @@ __all__ = [
     "Throttled",
     "Unreachable",
     "error_of",
-    "one_line",
 ]
 
 # What RBAC says (apiserver/pkg/endpoints/handlers/responsewriters/errors.go).
@@ -171,13 +170,13 @@ def _said(answer: Answer) -> str:
     """Status and message in one line, without control characters: the text may be a proxy's."""
     found = answer.json()
     message = str(found.get("message") or answer.body[: 4 * _TEXT_LENGTH].decode("utf-8", "replace")).strip()
-    line = one_line(message)
+    line = _one_line(message)
     causes = "; ".join(str(cause.get("message")) for cause in answer.causes if str(cause.get("message")) not in line)
     head = " ".join(filter(None, (str(answer.status), str(found.get("reason") or ""))))
-    return ": ".join(filter(None, (head, line))) + (f" ({one_line(causes)})" if causes else "")
+    return ": ".join(filter(None, (head, line))) + (f" ({_one_line(causes)})" if causes else "")
 
 
-def one_line(text: str) -> str:
+def _one_line(text: str) -> str:
     """A text of the cluster as it may be shown: without control characters, and not endless."""
     return "".join(char if char.isprintable() else " " for char in text)[:_TEXT_LENGTH]
 

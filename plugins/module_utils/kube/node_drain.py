@@ -40,6 +40,8 @@ NODE_DRAIN_SPEC: dict[str, Any] = {
     "preflight": {"type": "str", "choices": ["enforce", "report"], "default": "enforce"},
     "on_failure": {"type": "str", "choices": ["uncordon", "keep"], "default": "uncordon"},
     "parallel": {"type": "int", "default": 10},
+    # For the action plugin, which takes it out.
+    "lock": {"type": "dict"},
     **DRAIN_SPEC,
 }
 

@@ -15,7 +15,6 @@ __all__ = [
     "finished",
     "is_mirror",
     "key",
-    "labels",
     "moment",
     "named",
     "ready",
@@ -33,12 +32,6 @@ _UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 def key(pod: Object) -> tuple[str, str]:
     """Namespace and name."""
     return pod["metadata"]["namespace"], pod["metadata"]["name"]
-
-
-def labels(pod: Object) -> Mapping[str, str]:
-    """Its labels, {} without any."""
-    found: Mapping[str, str] = pod["metadata"].get("labels") or {}
-    return found
 
 
 def named(pod: Object) -> str:

@@ -31,6 +31,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.client import (
 )
 from ansible_collections.bulwark.node.plugins.module_utils.kube.drain import Decision, Options, decide
 from ansible_collections.bulwark.node.plugins.module_utils.kube.eviction import Remover
+from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import labels_of
 from ansible_collections.bulwark.node.plugins.module_utils.kube.pods import Object
 from ansible_collections.bulwark.node.plugins.module_utils.kube.refusals import Refusal
 
@@ -67,7 +68,7 @@ class Own:
         """Whether this pod is the one."""
         if self.uid:
             return pods.uid(pod) == self.uid
-        if self.job and pods.labels(pod).get(_JOB_LABEL) == self.job:
+        if self.job and labels_of(pod).get(_JOB_LABEL) == self.job:
             return True
         namespace, name = pods.key(pod)
         return name == self.name and self.namespace in (None, namespace)

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ansible_collections.bulwark.node.plugins.module_utils.kube.errors import KubeError, one_line
+from ansible_collections.bulwark.node.plugins.module_utils.kube.errors import KubeError
+from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import printable
 
 __all__ = ["PAUSE", "Refusal", "refusal"]
 
@@ -55,7 +56,7 @@ def refusal(error: KubeError) -> Refusal:
     if error.has_cause("NamespaceTerminating"):
         return Refusal("namespace", text, after)
     if error.status == 429 and error.has_cause("DisruptionBudget"):
-        return Refusal("budget", one_line("; ".join(str(cause.get("message")) for cause in error.causes)), after)
+        return Refusal("budget", printable("; ".join(str(cause.get("message")) for cause in error.causes)), after)
     if _TWO_BUDGETS in text or 400 <= error.status < 429 or 430 <= error.status < 500:
         return Refusal("permanent", text, None)
     if error.status == 429:

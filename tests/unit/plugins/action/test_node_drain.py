@@ -49,14 +49,22 @@ class Stage:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, args: dict[str, Any], *results: dict[str, Any]) -> None:
         self.asked: list[dict[str, Any]] = []
+        self.renewals: list[tuple[float, dict[str, Any]]] = []
+        self.lock: list[dict[str, Any]] = []
         self.shown: list[str] = []
         self.time = 0.0
         left = list(results)
         action: Any = node_drain.ActionModule.__new__(node_drain.ActionModule)
         self.action = action
-        action._task = SimpleNamespace(args=args)
+        action._task = SimpleNamespace(args=args, check_mode=False)
 
-        def execute(_self: Any, module_args: dict[str, Any], task_vars: Any) -> dict[str, Any]:
+        def execute(
+            _self: Any, module_name: str | None = None, module_args: Any = None, task_vars: Any = None
+        ) -> dict[str, Any]:
+            if module_name:
+                assert module_name == "bulwark.node.reboot_lock"
+                self.renewals.append((self.time, module_args))
+                return self.lock.pop(0) if self.lock else {"changed": False}
             self.asked.append(module_args)
             self.time += module_args["slice"]
             return left.pop(0) if len(left) > 1 else left[0]
@@ -154,3 +162,58 @@ def test_a_refused_right_in_the_middle_ends_it(monkeypatch: pytest.MonkeyPatch) 
     stage = Stage(monkeypatch, {}, ran([], False), {**UNANSWERED, "status": 403})
     assert stage.run()["failed"] is True
     assert len(stage.asked) == 2
+
+
+LOCK = {"node": "a", "run_id": "7", "ttl": 90}
+GOING = [ran([pod("x", "there", 20.0, "budget")], False) for _slice in range(5)]
+
+
+def test_the_lock_is_renewed_at_a_third_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    args = {"state": "drained", "kubeconfig": "k", "verify_ssl": False, "lock": LOCK}
+    stage = Stage(monkeypatch, args, *GOING, ran([], True))
+    assert stage.run().get("failed") is None
+    assert [at for at, _arguments in stage.renewals] == [0, 40, 80]
+    assert stage.renewals[0][1] == {"kubeconfig": "k", "verify_ssl": False, **LOCK, "state": "held"}
+    assert "lock" not in stage.asked[0]
+    assert args["lock"] == LOCK
+
+
+def test_a_check_renews_no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, {"lock": LOCK}, ran([], True))
+    stage.action._task.check_mode = True
+    stage.run()
+    assert stage.renewals == []
+
+
+@pytest.mark.parametrize(("on_failure", "asked"), [("uncordon", 3), ("keep", 2)])
+def test_without_the_lock_nothing_goes_on(monkeypatch: pytest.MonkeyPatch, on_failure: str, asked: int) -> None:
+    opened = {"name": "a", "cordoned": False, "cordoned_by": None, "run_id": None}
+    stage = Stage(
+        monkeypatch,
+        {"lock": LOCK, "on_failure": on_failure},
+        *GOING[:2],
+        {"changed": True, "nodes": [opened], "pods": [], "finished": True},
+    )
+    stage.lock = [{"changed": False}, {"failed": True, "msg": "held by another"}]
+    found = stage.run()
+    assert (found["failed"], found["changed"], [each["name"] for each in found["pods"]]) == (True, True, ["x"])
+    assert found["msg"] == "node_drain: the lock is lost, and no pod was evicted from then on: held by another"
+    assert len(stage.asked) == asked
+    if on_failure == "uncordon":
+        assert stage.asked[-1]["state"] == "uncordoned"
+        assert (found["nodes"][0]["state"], found["nodes"][0]["cordoned"]) == ("stopped", False)
+
+
+def test_a_lock_that_is_not_ours_at_first_lets_nothing_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, {"lock": LOCK}, ran([], True))
+    stage.lock = [{"failed": True, "msg": "held by another"}]
+    found = stage.run()
+    assert (found["failed"], found["changed"], stage.asked) == (True, False, [])
+
+
+def test_a_lock_that_nobody_answers_for_is_held_until_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, {"lock": LOCK, "on_failure": "keep"}, *GOING, ran([], True))
+    stage.lock = [{"changed": False}, *([UNANSWERED] * 9)]
+    found = stage.run()
+    assert found["failed"] is True
+    assert [at for at, _arguments in stage.renewals] == [0, 40, 60, 80, 100]

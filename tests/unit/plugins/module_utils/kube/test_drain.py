@@ -64,6 +64,7 @@ GONE_AT = {"deletionTimestamp": "2026-01-02T03:03:05Z"}
         (pod(DAEMON, phase="Failed"), {"ignore_daemonsets": False}, "evict", None),
         (pod(MIRROR), {}, "leave", "mirror"),
         (pod(MIRROR, EMPTYDIR), {}, "leave", "mirror"),
+        (pod({**MIRROR, **DAEMON}), {"ignore_daemonsets": False}, "refuse", "daemonset"),
         (pod(SET, EMPTYDIR), {}, "refuse", "emptydir"),
         (pod(SET, EMPTYDIR), {"force": True}, "refuse", "emptydir"),
         (pod(SET, EMPTYDIR), {"delete_emptydir_data": True}, "evict", None),

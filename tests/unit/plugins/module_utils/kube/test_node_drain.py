@@ -679,3 +679,14 @@ def test_a_record_that_is_older_than_the_cordon_of_another_is_written_anew(
     # Nobody's cordon is there, and so none to take away; the record goes.
     assert drain(state="uncordoned")["nodes"][0]["state"] == "schedulable"
     assert node(kube) == {"cordoned": False, "ours": []}
+
+
+@pytest.mark.parametrize(("grace", "seconds", "asked"), [(None, 60, []), (90, 60, []), (5, 5, ["slow"])])
+def test_who_is_being_deleted_is_hurried_where_a_shorter_grace_was_asked_for(
+    drain: Run, cluster: Cluster, kube: FakeKube, time: ClusterTime, grace: int | None, seconds: int, asked: list[str]
+) -> None:
+    cluster.pod("slow", "a", grace=60)
+    cluster.store.delete(cluster.store.resources["pods"], "default", "slow", {})
+    assert drain(grace_period=grace)["pods"][0]["state"] == "gone"
+    assert sum(time.slept) == pytest.approx(seconds, abs=3)
+    assert evicted(kube) == asked
