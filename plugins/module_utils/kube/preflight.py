@@ -172,9 +172,9 @@ def _deleted_later(each: Planned, verdict: Verdict, options: Options) -> Verdict
     """With the consent to delete what is not evicted in time nothing is impossible."""
     if options.delete_after is None or each.decision.action != "evict" or verdict.verdict in ("possible", "slow"):
         return verdict
-    return replace(
-        verdict, verdict="slow", reason=f"{verdict.reason}; it is deleted after {options.delete_after} s of the drain"
-    )
+    how = "slow" if verdict.verdict == "impossible" else verdict.verdict
+    reason = f"{verdict.reason}; it is deleted after {options.delete_after} s of the drain"
+    return replace(verdict, verdict=how, reason=reason)
 
 
 def _claims(pod: Object) -> list[str]:

@@ -532,7 +532,7 @@ def test_with_consent_what_was_not_evicted_is_deleted(
     cluster.deployment("web", ["a", "b"], "spare")
     cluster.budget("web", {"app": "web"}, minAvailable=2)
     ahead = drain(check=True, delete_after=60)
-    assert ahead["pods"][0]["verdict"] == "slow"
+    assert (ahead["pods"][0]["verdict"], ahead["pods"][0]["budget"]) == ("slow", "web")
     assert ahead["pods"][0]["reason"].endswith("; it is deleted after 60 s of the drain")
     ran = drain(delete_after=60, slice=30)
     assert ran["finished"] is False
@@ -587,7 +587,9 @@ def test_pods_of_rules_are_left_waited_for_and_deleted(
         {"selector": "app=batch", "action": "wait"},
         {"selector": "app=web", "action": "delete", "grace_period": 3},
     ]
+    version = kube.store.version
     assert drain(check=True, rules=rules)["nodes"][0]["verdict"] == "waiting"
+    assert kube.store.version == version
 
     def done() -> None:
         cluster.store.edit("pods", "default", "batch", {"status": {"phase": "Succeeded"}})
@@ -679,6 +681,26 @@ def test_a_record_that_is_older_than_the_cordon_of_another_is_written_anew(
     # Nobody's cordon is there, and so none to take away; the record goes.
     assert drain(state="uncordoned")["nodes"][0]["state"] == "schedulable"
     assert node(kube) == {"cordoned": False, "ours": []}
+
+
+@pytest.mark.parametrize(
+    ("toleration", "left"),
+    [
+        ({"operator": "Exists"}, True),
+        ({"key": "node.kubernetes.io/unschedulable", "operator": "Exists", "effect": "NoSchedule"}, True),
+        ({"key": "node.kubernetes.io/unschedulable", "operator": "Exists"}, True),
+        ({"operator": "Exists", "effect": "NoExecute"}, False),
+        ({"key": "node.kubernetes.io/not-ready", "operator": "Exists"}, False),
+    ],
+)
+def test_a_pod_that_comes_while_it_drains_is_evicted_unless_it_tolerates_the_cordon(
+    drain: Run, cluster: Cluster, kube: FakeKube, time: ClusterTime, toleration: dict[str, str], left: bool
+) -> None:
+    cluster.pod("slow", "a", grace=30)
+    time.at.append((5, lambda: cluster.pod("late", "a", tolerations=[toleration])))
+    ran = drain()
+    assert cluster.names("a") == (["late"] if left else [])
+    assert [row["name"] for row in ran["pods"]] == (["slow"] if left else ["late", "slow"])
 
 
 @pytest.mark.parametrize(("grace", "seconds", "asked"), [(None, 60, []), (90, 60, []), (5, 5, ["slow"])])
