@@ -13,7 +13,7 @@ import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Callable
 
 from ansible_collections.bulwark.node.plugins.module_utils.kube import pods
 from ansible_collections.bulwark.node.plugins.module_utils.kube.client import KubeError
@@ -216,20 +216,6 @@ class Drainer:
         due = [each.due for each in self.tracked.values() if each.state == "open" and each.decision.action in REMOVED]
         soonest = max(min(due, default=until), self._busy_until)
         self._clock.sleep(max(0.0, min(until, max(soonest, now + _SHORTEST), end) - now))
-
-    def as_dicts(self) -> list[dict[str, Any]]:
-        """What became of each pod, by node, namespace and name."""
-        now = self._clock.monotonic()
-        return [
-            {
-                "uid": uid,
-                "state": each.state,
-                "waits_for": dict(each.waits_for) if each.waits_for else None,
-                "waited": round((each.ended or now) - each.since, 1),
-                "attempts": each.attempts,
-            }
-            for uid, each in self.tracked.items()
-        ]
 
 
 def _takes_longer(each: Tracked) -> bool:

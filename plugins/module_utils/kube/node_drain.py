@@ -76,18 +76,26 @@ def act(
 def _change(
     client: Client, state: str, found: Mapping[str, Object], mine: cordon.Record, check: bool
 ) -> dict[str, Any]:
-    """Cordon or uncordon alone."""
-    nodes, after = [], {}
+    """Cordon or uncordon alone. Raises KubeError, whose details have the nodes that were changed until then."""
+    after = dict(found)
     for name, node in found.items():
-        if state == "cordoned":
-            new = cordon.cordoned(node, mine) if check else cordon.cordon(client, name, mine)
-        else:
-            new = cordon.uncordoned(node) if check else cordon.uncordon(client, name)
-        after[name] = new
-        reason = (
-            "others cordoned it, and may uncordon it" if state == "uncordoned" and cordon.is_cordoned(new) else None
-        )
-        nodes.append(_node(name, new, "cordoned" if cordon.is_cordoned(new) else "schedulable", reason))
+        try:
+            if state == "cordoned":
+                after[name] = cordon.cordoned(node, mine) if check else cordon.cordon(client, name, mine)
+            else:
+                after[name] = cordon.uncordoned(node) if check else cordon.uncordon(client, name)
+        except KubeError as error:
+            error.details.update(_changed(state, found, after))
+            raise
+    return _changed(state, found, after)
+
+
+def _changed(state: str, found: Mapping[str, Object], after: Mapping[str, Object]) -> dict[str, Any]:
+    nodes = []
+    for name, node in after.items():
+        closed = cordon.is_cordoned(node)
+        reason = "others cordoned it, and may uncordon it" if closed and state == "uncordoned" else None
+        nodes.append(_node(name, node, "cordoned" if closed else "schedulable", reason))
     before = {name: _shown(node, ()) for name, node in found.items()}
     then = {name: _shown(node, ()) for name, node in after.items()}
     return {
@@ -116,6 +124,7 @@ class _Drain:
     plan: list[Planned] = field(default_factory=list)
     after: dict[str, Object] = field(default_factory=dict)
     drainer: Drainer | None = None
+    started: datetime.datetime | None = None
     # By node: why it is not drained.
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -155,7 +164,7 @@ class _Drain:
         return bool(records) and all(record and record.run == self.mine.run for record in records)
 
     def judge(self) -> None:
-        """Which nodes cannot be drained; what the filters refuse no option but its own lets pass."""
+        """Which nodes cannot be drained; what the filters refuse no ``preflight`` lets pass."""
         for each in self.plan:
             if each.decision.action == "refuse" or (
                 self.params["preflight"] == "enforce" and each.verdict.verdict == "impossible"
@@ -170,7 +179,7 @@ class _Drain:
             for name in self.targets:
                 self.after[name] = cordon.start(self.client, name, self.mine)
             records = [cordon.record(self.after[name], DRAIN) or self.mine for name in self.targets]
-            started = min(record.at for record in records)
+            self.started = started = min(record.at for record in records)
             self.drainer = Drainer(remover, self.pool, self.options, self.targets, started, self.now)
             limit = clock.monotonic() + self.left(started)
             finished = self.drainer.run(min(end, limit))
@@ -191,7 +200,7 @@ class _Drain:
         if finished:
             for name in self.targets:
                 self.after[name] = cordon.stop(self.client, name)
-        return self.result(finished, seconds_left=int(self.left(started)))
+        return self.result(finished)
 
     def left(self, started: datetime.datetime) -> float:
         """Seconds until the time of the whole drain is over."""
@@ -199,7 +208,7 @@ class _Drain:
         return max(0.0, timeout - (self.now() - started).total_seconds())
 
     def stop_failed(self, check: bool, what: str) -> NoReturn:
-        """Leave the nodes as O(on_failure) says, and raise the BulwarkError of it."""
+        """Leave the nodes as ``on_failure`` says, and raise the BulwarkError of it."""
         notes = []
         for name in self.targets:
             ours = self.params["on_failure"] == "uncordon"
@@ -215,7 +224,7 @@ class _Drain:
         more = f", and {len(self.failed) - _SHOWN} nodes more" if len(self.failed) > _SHOWN else ""
         raise BulwarkError(". ".join([f"{what}: {text}{more}", *notes]), self.result(finished=True, check=check))
 
-    def result(self, finished: bool, check: bool = False, seconds_left: int | None = None) -> dict[str, Any]:
+    def result(self, finished: bool, check: bool = False) -> dict[str, Any]:
         """Everything, in the order of the nodes, and of namespaces and names."""
         tracked = self.drainer.tracked if self.drainer else {}
         planned = {pods.uid(each.pod): each for each in self.plan}
@@ -241,7 +250,7 @@ class _Drain:
             "finished": finished,
             "nodes": nodes,
             "pods": rows,
-            "seconds_left": seconds_left,
+            "seconds_left": int(self.left(self.started)) if self.started else None,
             "diff": {"before": {"nodes": before}, "after": {"nodes": after}},
         }
 
