@@ -20,11 +20,12 @@ MINE = cordon.Record("run-1", NOW)
 TEXT = '{"run": "run-1", "at": "2026-01-02T03:04:05Z"}'
 
 
-def node(unschedulable: bool = False, managers: tuple[str, ...] = (), **annotations: str) -> dict[str, Any]:
-    metadata: dict[str, Any] = {"name": "a", "annotations": {"other": "x", **annotations}}
+def node(unschedulable: bool = False, managers: tuple[str, ...] = (), record: str | None = None) -> dict[str, Any]:
+    ours = {} if record is None else {CORDON: record}
+    metadata: dict[str, Any] = {"name": "a", "annotations": {"other": "x", **ours}}
     spec = {"unschedulable": True} if unschedulable else {}
     if managers:
-        fields = {"f:spec": {"f:unschedulable": {}}}
+        fields: dict[str, Any] = {"f:spec": {"f:unschedulable": {}}}
         others = {"manager": "kubelet", "operation": "Update", "fieldsV1": {"f:status": {}}}
         mine = [{"manager": each, "operation": "Update", "fieldsV1": fields} for each in managers]
         metadata["managedFields"] = [others, *mine]
@@ -36,12 +37,12 @@ def node(unschedulable: bool = False, managers: tuple[str, ...] = (), **annotati
     [
         (node(), False),
         (node(True), False),
-        (node(True, **{CORDON: TEXT}), True),
-        (node(False, **{CORDON: TEXT}), False),
-        (node(True, ("bulwark.node",), **{CORDON: TEXT}), True),
-        (node(True, ("bulwark.node", "kubectl-cordon"), **{CORDON: TEXT}), True),
+        (node(True, record=TEXT), True),
+        (node(False, record=TEXT), False),
+        (node(True, ("bulwark.node",), record=TEXT), True),
+        (node(True, ("bulwark.node", "kubectl-cordon"), record=TEXT), True),
         # Somebody opened it and closed it again: the field is theirs now.
-        (node(True, ("kubectl-cordon",), **{CORDON: TEXT}), False),
+        (node(True, ("kubectl-cordon",), record=TEXT), False),
         (node(True, ("bulwark.node",)), False),
     ],
 )
@@ -83,11 +84,11 @@ def test_a_cordon_of_another_in_between_is_seen(client: Client, kube: FakeKube) 
     "text", ["", "{}", "[]", '{"run": "x"}', '{"run": "x", "at": "now"}', '{"run": "x", "at": 3}', "null"]
 )
 def test_a_record_that_is_not_ours_in_form_is_none(text: str) -> None:
-    assert cordon.record(node(True, **{CORDON: text}), CORDON) is None
+    assert cordon.record(node(True, record=text), CORDON) is None
 
 
 def test_a_record_says_nothing_that_is_not_printable() -> None:
-    found = cordon.record(node(True, **{CORDON: '{"run": "a\\u001b[2J", "at": "2026-01-02T03:04:05Z"}'}), CORDON)
+    found = cordon.record(node(True, record='{"run": "a\\u001b[2J", "at": "2026-01-02T03:04:05Z"}'), CORDON)
     assert found == cordon.Record("a [2J", NOW)
 
 
