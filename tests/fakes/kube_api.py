@@ -289,9 +289,9 @@ class FakeKube:
             return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": servers}
         if path == "/api/v1":
             return {"kind": "APIResourceList", "groupVersion": "v1", "resources": list(_core_resources())}
-        groups = {(item.group, item.version) for item in self.store.resources.values() if item.group}
+        groups = sorted({(item.group, item.version) for item in self.store.resources.values() if item.group})
         if path == "/apis":
-            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(*each) for each in sorted(groups)]}
+            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(*each) for each in groups]}
         for group, version in groups:
             if path == f"/apis/{group}/{version}":
                 names = [item for item in self.store.resources.values() if item.group == group]
@@ -300,9 +300,10 @@ class FakeKube:
         return None
 
 
-def _group(name: str, version: str) -> Object:
-    served = {"groupVersion": f"{name}/{version}", "version": version}
-    return {"name": name, "versions": [served], "preferredVersion": served}
+def _group(group: str, version: str) -> Object:
+    """A group, which has one version here."""
+    only = {"groupVersion": f"{group}/{version}", "version": version}
+    return {"name": group, "versions": [only], "preferredVersion": only}
 
 
 def _core_resources() -> Iterator[Object]:

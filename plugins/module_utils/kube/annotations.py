@@ -1,13 +1,42 @@
 # Copyright (c) 2026, the bulwark.node authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The annotations that we leave on objects of a cluster. What each holds is in docs/schemas.md."""
+"""Names of annotations and labels of Nodes, Pods and Machines: who reads and who writes them agree here."""
 
 from __future__ import annotations
 
-__all__ = ["CORDON", "DRAIN"]
+__all__ = [
+    "CONTROL_PLANE",
+    "CORDON",
+    "DO_NOT_DISRUPT",
+    "DRAIN",
+    "ETCD",
+    "KURED_REBOOTING",
+    "PAUSED",
+    "REBOOTED",
+    "REBOOTING",
+    "SAFE_TO_EVICT",
+]
 
+# Ours, on Nodes. The reason why nobody may reboot it, by an administrator.
+PAUSED = "bulwark.node/reboot-paused"
+# From the cordon to the proof: who reboots it.
+REBOOTING = "bulwark.node/rebooting"
+# When it was back and proved itself, as RFC 3339.
+REBOOTED = "bulwark.node/rebooted"
+
+# By which run it was cordoned, and when. Without it a cordon is somebody else's.
 CORDON = "bulwark.node/cordon"
-"""On a node that we cordoned: by which run and when. Without it a cordon is somebody else's."""
+# By which run it is being drained, and since when.
 DRAIN = "bulwark.node/drain"
-"""On a node that is being drained: by which run, and since when."""
+
+# kured's, with --annotate-nodes (its cmd/kured/main.go).
+KURED_REBOOTING = "weave.works/kured-reboot-in-progress"
+# On Pods, the cluster autoscaler's.
+SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+# On Nodes and NodeClaims, https://karpenter.sh/docs/concepts/disruption/.
+DO_NOT_DISRUPT = "karpenter.sh/do-not-disrupt"
+
+# Labels of Nodes whose mere presence counts: kubeadm's of today and before 1.24, and that of k3s and RKE2.
+CONTROL_PLANE = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
+ETCD = "node-role.kubernetes.io/etcd"
