@@ -148,10 +148,11 @@ artifact: build .venv-importer/ready
 	touch $@
 
 .PHONY: bench
-bench: $(READY) .venv-peers/ready ## what facts, settings and the report's page cost, beside ping, setup and the peers
+bench: $(READY) .venv-peers/ready ## what facts, settings, the report's page and a drain cost, beside ping, setup and the peers
 	python tests/bench/node_facts.py
 	python tests/bench/settings.py .venv-peers/bin
 	python tests/bench/report.py
+	python tests/bench/node_drain.py .venv-peers/bin
 
 # The package ansible whose core is ours, with the collections that people take today.
 .venv-peers/ready:

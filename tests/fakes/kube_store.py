@@ -58,6 +58,9 @@ class Store:
         self.events: list[Event] = []
         self.prompt = False
         self.no_kubelet: set[str] = set()  # names of nodes whose pods nobody finishes
+        self.controllers: list[Callable[[Store], None]] = []  # what else runs in settle(), before the budgets
+        # Asked with the pod and whether it is dry before an eviction is done; it refuses by a Problem.
+        self.webhooks: list[Callable[[Object, bool], None]] = []
         self._objects: dict[Key, Object] = {}
         for name in ("default", "kube-system"):
             self.add("namespaces", {"metadata": {"name": name}})
@@ -80,6 +83,8 @@ class Store:
     def settle(self) -> None:
         """Let the controllers do what they do soon after a change."""
         with self.lock:
+            for controller in self.controllers:
+                controller(self)
             for node in self.all("nodes"):
                 self._write_if_changed("nodes", node, self._tainted(node))
             for daemon_set in self.all("daemonsets.apps"):
@@ -258,6 +263,8 @@ class Store:
             self._check_namespace(pods, namespace, name, creating=True)
             pod = self.get(pods, namespace, name)
             options = eviction.get("deleteOptions") or {}
+            for webhook in self.webhooks:
+                webhook(pod, dry)
             self._check_preconditions(pods, pod, options.get("preconditions") or {})
             finished = pod["status"]["phase"] in ("Pending", "Succeeded", "Failed")
             if not finished and "deletionTimestamp" not in pod["metadata"]:
@@ -416,7 +423,9 @@ class Store:
         budgets = [
             budget
             for budget in self.all("poddisruptionbudgets.policy")
-            if budget["metadata"]["namespace"] == pod["metadata"]["namespace"]
+            # getPodDisruptionBudgets asks about no pod without labels.
+            if pod["metadata"].get("labels")
+            and budget["metadata"]["namespace"] == pod["metadata"]["namespace"]
             and kube_selectors.matches(budget["spec"].get("selector") or {}, pod["metadata"].get("labels") or {})
         ]
         if len(budgets) > 1:

@@ -16,6 +16,8 @@ import pytest
 
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Change, Result, Unmet, Verdict
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
+from ansible_collections.bulwark.node.plugins.module_utils.kube import cordon, node_drain
+from ansible_collections.bulwark.node.plugins.module_utils.kube.client import connect
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manifest
 from ansible_collections.bulwark.node.plugins.module_utils.node import (
     bridge_pins,
@@ -30,6 +32,8 @@ from ansible_collections.bulwark.node.plugins.module_utils.reboot.window import 
 from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes, report
 from ansible_collections.bulwark.node.plugins.plugin_utils.assess import subject
 from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import load as load_baselines
+from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube
+from ansible_collections.bulwark.node.tests.fakes.kube_cluster import Cluster
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import TREES, lay, load
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.test_icmp_probe import Path as FakePath
 from ansible_collections.bulwark.node.tests.unit.plugins.plugin_utils.conftest import FIVE, build
@@ -180,6 +184,24 @@ def test_the_documented_gate_is_one_that_is_decided() -> None:
     ]
     now = datetime.fromtimestamp(documented["checked_at"], timezone.utc)
     assert decide(now, windows, timedelta(seconds=1800), others).as_dict() == documented
+
+
+def test_the_documented_drain_is_one_that_is_foretold() -> None:
+    documented = example("drain")
+    with FakeKube() as kube:
+        cluster = Cluster(kube.store)
+        for name in ("worker-1", "worker-2"):
+            cluster.node(name)
+        cluster.deployment("web", ["worker-1", "worker-1", "worker-2"], "worker-2")
+        cluster.budget("web", {"app": "web"}, maxUnavailable=1)
+        params = {name: spec.get("default") for name, spec in node_drain.NODE_DRAIN_SPEC.items()}
+        params |= {"state": "drained", "nodes": ["worker-1"], "run_id": documented["nodes"][0]["run_id"]}
+        client = connect({"host": kube.url, "api_key": "cluster-admin"})
+        found = node_drain.act(client, params, True, {}, lambda: kube.store.now)
+        found["pods"] = [{**found["pods"][0], "uid": documented["pods"][0]["uid"]}]
+        assert found == documented
+        started = cordon.cordoned(kube.store.all("nodes")[0], cordon.Record("4f0c1f0e", kube.store.now))
+        assert json.loads(started["metadata"]["annotations"]["bulwark.node/cordon"]) == example("cordon")
 
 
 def test_results_have_the_documented_keys() -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 __all__ = [
     "CONTROL_PLANE",
+    "CORDON",
     "DO_NOT_DISRUPT",
+    "DRAIN",
     "ETCD",
     "HOLDERS",
     "KURED_REBOOTING",
@@ -23,6 +25,11 @@ PAUSED = "bulwark.node/reboot-paused"
 REBOOTING = "bulwark.node/rebooting"
 # When it was back and proved itself, as RFC 3339.
 REBOOTED = "bulwark.node/rebooted"
+
+# By which run it was cordoned, and when. Without it a cordon is somebody else's.
+CORDON = "bulwark.node/cordon"
+# By which run it is being drained, and since when.
+DRAIN = "bulwark.node/drain"
 
 # On our Lease, all who hold the lock; its spec shows the one that ends last.
 HOLDERS = "bulwark.node/holders"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import copy
 import random
@@ -41,6 +42,7 @@ __all__ = [
     "NAMESPACES",
     "NODES",
     "PODS",
+    "VOLUMES",
     "Client",
     "Clock",
     "Conflict",
@@ -136,7 +138,8 @@ class Resource:
         parts = ["apis", self.group, self.version] if self.group else ["api", self.version]
         if namespace is not None:
             parts += ["namespaces", _segment("namespace", namespace)]
-        parts.append(self.plural)
+        # Without a plural it is the group and version itself.
+        parts += [self.plural] if self.plural else []
         if name is not None:
             parts.append(_segment("name", name))
         return "/" + "/".join([*parts, subresource] if subresource else parts)
@@ -147,6 +150,7 @@ NODES = Resource("", "v1", "nodes")
 PODS = Resource("", "v1", "pods")
 DAEMON_SETS = Resource("apps", "v1", "daemonsets")
 LEASES = Resource("coordination.k8s.io", "v1", "leases")
+VOLUMES = Resource("", "v1", "persistentvolumes")
 BUDGETS = Resource("policy", "v1", "poddisruptionbudgets")
 
 
@@ -219,6 +223,11 @@ class Client:
                 asked, f"{self.sender.server} answered another object: check host and proxy", user=self.user
             )
         return found
+
+    def served(self, group: str = "", version: str = "v1") -> builtins.list[Object]:
+        """What the server serves of a group (APIResource): {name, kind, namespaced, verbs, group?, version?}."""
+        found = self._send("GET", "get", Resource(group, version, ""), None)
+        return [item for item in found.get("resources") or () if isinstance(item, dict)]
 
     def list(
         self,
@@ -407,7 +416,7 @@ class Client:
         terms = {key: value for key, value in {**(query or {}), "dryRun": "All" if dry_run else ""}.items() if value}
         if terms:
             path += "?" + urllib.parse.urlencode(terms)
-        full = f"{resource.plural}/{subresource}" if subresource else resource.plural
+        full = f"{resource.plural}/{subresource}" if subresource else resource.plural or path
         asked = Asked(verb, resource.group, full, namespace, name, self.sender.server)
         return self._answer(
             asked, method, path, body, content_type, method == "GET" or dry_run or _has_precondition(body)

@@ -22,7 +22,10 @@ from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.kube.errors import Answer
 
-__all__ = ["Connection", "TransportError", "connection", "is_configured"]
+__all__ = ["USER_AGENT", "Connection", "TransportError", "connection", "is_configured"]
+
+USER_AGENT = "bulwark.node"
+"""Which the server also notes as the manager of the fields that we set."""
 
 # Which of the package's settings an option is.
 _SETTINGS = {
@@ -117,7 +120,7 @@ class Connection:
         from urllib3._collections import HTTPHeaderDict
 
         headers = HTTPHeaderDict({"Accept": "application/json", "Content-Type": content_type})
-        headers["User-Agent"] = "bulwark.node"
+        headers["User-Agent"] = USER_AGENT
         token = _token(self._configuration)
         if token:
             headers["Authorization"] = token

@@ -100,7 +100,8 @@ class Asked:
 class KubeError(BulwarkError):
     """The API server refused, or did not answer.
 
-    ``status`` is None without an answer; ``reason`` and ``causes`` are the Status's own, ``retry_after`` seconds or None.
+    ``status`` is None without an answer; ``reason`` and ``causes`` are the Status's own, ``retry_after`` seconds or None;
+    ``said`` is the text without who asked for what, and without a remedy.
     ``details`` has {verb, object, namespace, user, status, reason, causes} and, where RBAC refused, rbac_rule.
     """
 
@@ -113,6 +114,7 @@ class KubeError(BulwarkError):
         self.causes = answer.causes if answer else []
         self.retry_after = answer.retry_after if answer else None
         self.asked = asked
+        self.said = what
         super().__init__(
             f"{asked}{f' as {user}' if user else ''}: {what}{remedy and f'. {remedy}'}",
             {
@@ -185,10 +187,15 @@ def _said(answer: Answer) -> str:
     """Status and message in one line, without control characters: the text may be a proxy's."""
     found = answer.json()
     message = str(found.get("message") or answer.body[: 4 * _TEXT_LENGTH].decode("utf-8", "replace")).strip()
-    line = "".join(char if char.isprintable() else " " for char in message)[:_TEXT_LENGTH]
+    line = _one_line(message)
     causes = "; ".join(str(cause.get("message")) for cause in answer.causes if str(cause.get("message")) not in line)
     head = " ".join(filter(None, (str(answer.status), str(found.get("reason") or ""))))
-    return ": ".join(filter(None, (head, line))) + (f" ({causes[:_TEXT_LENGTH]})" if causes else "")
+    return ": ".join(filter(None, (head, line))) + (f" ({_one_line(causes)})" if causes else "")
+
+
+def _one_line(text: str) -> str:
+    """A text of the cluster as it may be shown: without control characters, and not endless."""
+    return "".join(char if char.isprintable() else " " for char in text)[:_TEXT_LENGTH]
 
 
 def _missing_rule(denied: re.Match[str]) -> dict[str, list[str]]:

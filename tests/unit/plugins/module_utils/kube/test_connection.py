@@ -31,12 +31,9 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.client import (
     connect,
 )
 from ansible_collections.bulwark.node.plugins.module_utils.kube.connection import Connection, TransportError
+from ansible_collections.bulwark.node.tests.fakes.certificates import Certificates
 from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube, Request, User
-from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.conftest import (
-    Certificates,
-    Time,
-    connected,
-)
+from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.conftest import Time, connected
 
 
 def kubeconfig(url: str, **user: str) -> dict[str, Any]:
