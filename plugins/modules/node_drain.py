@@ -385,15 +385,14 @@ seconds_left:
 import datetime
 import os
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
 from ansible_collections.bulwark.node.plugins.module_utils.kube.client import ARGUMENT_SPEC, connect
+from ansible_collections.bulwark.node.plugins.module_utils.kube.module import KubeModule
 from ansible_collections.bulwark.node.plugins.module_utils.kube.node_drain import NODE_DRAIN_SPEC, act
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={**NODE_DRAIN_SPEC, **ARGUMENT_SPEC}, supports_check_mode=True)
+    module = KubeModule(argument_spec={**NODE_DRAIN_SPEC, **ARGUMENT_SPEC}, supports_check_mode=True)
     try:
         done = act(connect(module.params), module.params, module.check_mode, os.environ, _now)
     except BulwarkError as error:

@@ -524,7 +524,13 @@ def test_without_evictions_pods_are_deleted(
         assert "uid" in deleted[0].body["preconditions"]
         assert ran["pods"][0]["state"] == "gone"
         cluster.pod("web-9", "a", labels={"app": "web"})
-        monkeypatch.setattr(kube, "_discovery", lambda path: {"resources": []} if path == "/api/v1" else None)
+        monkeypatch.setattr(
+            kube,
+            "_discovery",
+            lambda path: (
+                {"kind": "APIResourceList", "groupVersion": "v1", "resources": []} if path == "/api/v1" else None
+            ),
+        )
 
 
 def test_with_consent_what_was_not_evicted_is_deleted(

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The bulwark.node authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""roles/reboot/files/rbac.yml: with it all parts of the gate may be asked, and no rule of it is one too many."""
+"""roles/reboot/files/rbac.yml: with it all of the gate, the lock and the drain can be done, and no rule of it is one too many."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.kube.client import Forbidden
 from ansible_collections.bulwark.node.plugins.module_utils.kube.obstacles import NODE_SPEC, limits, look
@@ -20,10 +21,12 @@ from ansible_collections.bulwark.node.plugins.module_utils.reboot.gate import Re
 from ansible_collections.bulwark.node.plugins.module_utils.reboot_lock import look as look_at_lock
 from ansible_collections.bulwark.node.plugins.module_utils.reboot_lock import open_lock
 from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube, User
+from ansible_collections.bulwark.node.tests.fakes.kube_cluster import Cluster
 from ansible_collections.bulwark.node.tests.fakes.kube_objects import CUSTOM, node, pod
 from ansible_collections.bulwark.node.tests.fakes.kube_rbac import bound
 from ansible_collections.bulwark.node.tests.fakes.kured import daemon_set
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.conftest import Time, connected
+from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.test_node_drain import ClusterTime, Run
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.test_reboot_lock import params
 
 FILE = Path(__file__).parents[5] / "roles/reboot/files/rbac.yml"
@@ -43,9 +46,12 @@ def single(rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 SINGLE = single(RULES)
-OF_THE_GATE = [
-    rule for rule in SINGLE if rule in single(next(x["rules"] for x in DOCUMENTS if x["kind"] == "ClusterRole"))
-]
+
+
+def of(name: str) -> list[dict[str, Any]]:
+    """The rules of the roles of one part."""
+    roles = [each for each in DOCUMENTS if each["kind"].endswith("Role") and each["metadata"]["name"].endswith(name)]
+    return single([rule for role in roles for rule in role["rules"]])
 
 
 def gate(kube: FakeKube, time: Time, rules: list[dict[str, Any]]) -> list[Reason]:
@@ -74,7 +80,7 @@ def test_with_exactly_these_rights_all_may_be_asked(kube: FakeKube, time: Time) 
     assert asked >= {"nodes", "pods", "apis", "node-a", *(resource.plural for resource in CUSTOM)}
 
 
-@pytest.mark.parametrize("missing", OF_THE_GATE, ids=lambda rule: f"{rule['apiGroups'][0]}/{rule['resources'][0]}")
+@pytest.mark.parametrize("missing", of("gate"), ids=lambda rule: f"{rule['apiGroups'][0]}/{rule['resources'][0]}")
 def test_without_any_one_of_them_the_rule_that_is_missing_is_named(
     kube: FakeKube, time: Time, missing: dict[str, Any]
 ) -> None:
@@ -87,16 +93,18 @@ def test_without_any_one_of_them_the_rule_that_is_missing_is_named(
         assert f"- {{{rule}}}" in reason.detail
 
 
-def test_whatever_the_gate_does_not_need_the_lock_does() -> None:
-    rest = [rule for rule in SINGLE if rule not in OF_THE_GATE]
-    assert rest
-    blocks = re.split(r"^  - apiVersion", FILE.read_text(), flags=re.MULTILINE)
-    for block in blocks:
+def test_each_rule_says_whom_it_is_for() -> None:
+    for block in re.split(r"^  - apiVersion", FILE.read_text(), flags=re.MULTILINE):
         comments = re.findall(r"((?:^      #.*\n)+)^      - apiGroups", block, re.MULTILINE)
-        # Each rule says what it is for.
         assert len(comments) == len(re.findall(r"^      - apiGroups", block, re.MULTILINE))
-        if "name: bulwark-reboot-lock\n" in block:
-            assert all("reboot_lock" in comment for comment in comments)
+        for name, module in (("lock", "reboot_lock"), ("drain", "node_drain")):
+            if f"name: bulwark-reboot-{name}\n" in block:
+                assert all(module in comment for comment in comments)
+
+
+def without(resource: str, verb: str) -> list[dict[str, Any]]:
+    """All rules but those that allow this."""
+    return [rule for rule in SINGLE if (rule["resources"], rule["verbs"]) != ([resource], [verb])]
 
 
 def take(kube: FakeKube, backend: str, rules: list[dict[str, Any]]) -> None:
@@ -131,23 +139,62 @@ def test_with_exactly_these_rights_the_lock_is_taken_and_given_back(kube: FakeKu
 def test_without_any_one_of_them_the_lock_is_not_taken_and_the_rule_named(
     kube: FakeKube, backend: str, resource: str, verb: str
 ) -> None:
-    rest = [rule for rule in SINGLE if (rule["resources"], rule["verbs"]) != ([resource], [verb])]
-    if (resource, verb) == ("leases", "get"):
-        # The gate's, of another namespace.
-        assert len(SINGLE) - len(rest) == 2
     with pytest.raises(Forbidden, match=f'resources: \\["{resource}"\\]'):
-        take(kube, backend, rest)
+        take(kube, backend, without(resource, verb))
 
 
 def test_they_are_one_account_s() -> None:
     assert list(bound(DOCUMENTS)) == ["system:serviceaccount:kube-system:bulwark-reboot"]
 
 
-def test_nothing_may_be_written_but_the_lock() -> None:
-    writes = [rule for rule in RULES if set(rule["verbs"]) - {"get", "list", "watch"}]
-    assert all(rule["namespace"] == "kube-system" for rule in writes)
-    assert [rule for rule in writes if "resourceNames" not in rule] == [
-        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"], "namespace": "kube-system"}
+def drained(kube: FakeKube, time: ClusterTime, rules: list[dict[str, Any]], **options: Any) -> None:
+    """Empty a node of a pod with a budget and of one of a DaemonSet, and open it again, with these rights."""
+    kube.tokens["account"] = User(ACCOUNT)
+    kube.rules[ACCOUNT] = rules
+    cluster = Cluster(kube.store)
+    for name in ("a", "spare"):
+        cluster.node(name)
+    cluster.deployment("web", ["a"], "spare")
+    cluster.budget("web", {"app": "web"}, maxUnavailable=1)
+    cluster.daemon_set("cni")
+    cluster.pod("cni-a", "a", ("DaemonSet", "cni"), "kube-system")
+    run = Run(kube, time, connected(kube, time, api_key="account"))
+    run(**options)
+    assert cluster.names("a") == ["cni-a"]
+    run(state="uncordoned")
+
+
+@pytest.mark.parametrize("options", [{}, {"disable_eviction": True}])
+def test_with_exactly_these_rights_a_node_is_drained(kube: FakeKube, options: dict[str, Any]) -> None:
+    drained(kube, ClusterTime(kube), SINGLE, **options)
+
+
+@pytest.mark.parametrize(
+    ("resource", "verb", "options"),
+    [
+        ("nodes", "get", {}),
+        ("nodes", "patch", {}),
+        ("pods", "list", {}),
+        ("pods/eviction", "create", {}),
+        ("pods", "delete", {"disable_eviction": True}),
+        ("poddisruptionbudgets", "list", {}),
+        ("daemonsets", "get", {}),
+    ],
+)
+def test_without_any_one_of_them_no_node_is_drained_and_the_rule_named(
+    kube: FakeKube, resource: str, verb: str, options: dict[str, Any]
+) -> None:
+    with pytest.raises(BulwarkError, match=rf'resources: \["{resource}"\]'):
+        drained(kube, ClusterTime(kube), without(resource, verb), **options)
+
+
+def test_nothing_may_be_written_but_the_lock_cordons_and_evictions() -> None:
+    writes = [rule for rule in SINGLE if set(rule["verbs"]) - {"get", "list", "watch"} and "resourceNames" not in rule]
+    assert sorted((rule["resources"][0], rule["verbs"][0], rule.get("namespace")) for rule in writes) == [
+        ("leases", "create", "kube-system"),
+        ("nodes", "patch", None),
+        ("pods", "delete", None),
+        ("pods/eviction", "create", None),
     ]
     everything = json.dumps(DOCUMENTS)
     assert '"*"' not in everything
