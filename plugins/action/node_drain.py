@@ -199,7 +199,7 @@ def _progress(ran: Mapping[str, Any]) -> Iterator[str]:
         if not node["pods_left"]:
             continue
         left = [row for row in ran["pods"] if row["node"] == node["name"] and row["waits_for"]]
-        yield f"node_drain: {node['name']}: {node['pods_left']} pods left, {ran['seconds_left']} s of the timeout"
+        yield f"node_drain: {node['name']}: pods left: {node['pods_left']}, seconds of the timeout: {ran['seconds_left']}"
         for row in left[:_SHOWN]:
             waits = row["waits_for"]
             yield f"  {row['namespace']}/{row['name']} waits for {waits['kind']}: {waits['detail']}"

@@ -63,7 +63,7 @@ def test_slices_are_one_task_that_says_what_it_waits_for(kube: FakeKube, module:
     Cluster(kube.store).budget("web", {"app": "web"}, maxUnavailable=1)
     ran = module("node_drain", options(kube, slice=2))
     assert (ran.failed, ran["finished"], ran["changed"]) == (False, True, True)
-    assert "node_drain: a: 1 pods left, " in ran.output
+    assert "node_drain: a: pods left: 1, " in ran.output
     assert " waits for budget: The disruption budget web needs " in ran.output
     assert [(pod["state"], pod["verdict"], pod["budget"]) for pod in ran["pods"]] == [("gone", "slow", "web")] * 2
     # The dry runs of the first slice, and no more.

@@ -141,6 +141,9 @@ class _Drain:
             there = {name: self.bound[name] for name in self.targets}
             self.plan = preflight(remover, self.pool, self.options, there, self.now())
             self.judge()
+        elif opened := [name for name in self.targets if not cordon.is_cordoned(self.found[name])]:
+            self.failed.update(dict.fromkeys(opened, "somebody uncordoned it meanwhile"))
+            self.stop_failed(False, "the drain was stopped")
         if self.failed:
             self.stop_failed(check, "this cannot come to its end, and nothing was evicted")
         if check:

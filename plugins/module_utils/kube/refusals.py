@@ -18,7 +18,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import p
 __all__ = ["PAUSE", "Refusal", "refusal"]
 
 PAUSE = 5.0
-"""Seconds until kubectl tries again what a budget refused."""
+"""Seconds until kubectl tries again what a budget refused; here, unless the server says how many."""
 _TWO_BUDGETS = "more than one PodDisruptionBudget"
 _WEBHOOK = "admission webhook"
 _NO_DRY_RUN = "does not support dry run"
@@ -42,7 +42,7 @@ class Refusal:
 def refusal(error: KubeError) -> Refusal:
     """What the answer to an eviction, a deletion or a dry run of one says."""
     text = error.said
-    after = max(PAUSE, error.retry_after or 0.0)
+    after = PAUSE if error.retry_after is None else error.retry_after
     if error.status is None:
         return Refusal("unreachable", text, 0.0)
     if error.status in (404, 409):

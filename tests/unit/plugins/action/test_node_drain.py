@@ -103,7 +103,7 @@ def test_slices_have_one_run_and_become_one_result(monkeypatch: pytest.MonkeyPat
     assert found["nodes"][0]["verdict"] == "slow"
     assert found["diff"] == {"before": {"first": False}, "after": {"pods": []}}
     assert stage.shown[:3] == [
-        "node_drain: a: 2 pods left, 90 s of the timeout",
+        "node_drain: a: pods left: 2, seconds of the timeout: 90",
         "  default/x waits for termination: said",
         "  default/y waits for budget: said",
     ]

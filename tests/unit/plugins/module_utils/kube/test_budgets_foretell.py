@@ -4,44 +4,45 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import pytest
 
 from ansible_collections.bulwark.node.plugins.module_utils.kube.budgets import judge
 from ansible_collections.bulwark.node.tests.fakes.kube_cluster import Cluster
 from ansible_collections.bulwark.node.tests.fakes.kube_rules import Problem
 from ansible_collections.bulwark.node.tests.fakes.kube_store import Store
 
-APPS = st.sampled_from([None, {"app": "web"}, {"app": "db"}, {"app": "web", "tier": "x"}])
-PODS = st.lists(
-    st.tuples(APPS, st.booleans(), st.sampled_from(["Running", "Running", "Pending", "Succeeded"]), st.booleans()),
-    min_size=1,
-    max_size=7,
-)
-SPECS = st.one_of(
-    st.fixed_dictionaries({"minAvailable": st.one_of(st.integers(0, 4), st.sampled_from(["50%", "100%"]))}),
-    st.fixed_dictionaries({"maxUnavailable": st.one_of(st.integers(0, 3), st.sampled_from(["0%", "50%"]))}),
-)
-SELECTORS = st.sampled_from([{"app": "web"}, {"app": "db"}, {"tier": "x"}, {}])
-BUDGETS = st.lists(
-    st.tuples(SPECS, SELECTORS, st.sampled_from([None, "AlwaysAllow", "IfHealthyBudget"]), st.booleans()), max_size=3
-)
+APPS: list[dict[str, str]] = [{}, {"app": "web"}, {"app": "web"}, {"app": "db"}, {"app": "web", "tier": "x"}]
+SPECS: list[dict[str, Any]] = [
+    *({"minAvailable": each} for each in (0, 1, 2, 3, "50%", "100%")),
+    *({"maxUnavailable": each} for each in (0, 1, 2, "0%", "50%")),
+]
+SELECTORS: list[dict[str, str]] = [{"app": "web"}, {"app": "db"}, {"tier": "x"}, {}]
+UNHEALTHY: list[dict[str, Any]] = [
+    {},
+    {"unhealthyPodEvictionPolicy": "AlwaysAllow"},
+    {"unhealthyPodEvictionPolicy": "IfHealthyBudget"},
+]
+PHASES = ["Running", "Running", "Running", "Pending", "Succeeded"]
 
 
-@settings(max_examples=150, deadline=None)
-@given(pods=PODS, budgets=BUDGETS, data=st.data())
-def test_what_is_possible_goes_and_of_the_rest_some_does_not(
-    pods: list[Any], budgets: list[Any], data: st.DataObject
-) -> None:
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_possible_goes_and_of_the_rest_some_does_not(seed: int) -> None:
+    dice = random.Random(seed)
+    for _cluster in range(40):
+        foretold(dice)
+
+
+def foretold(dice: random.Random) -> None:
     cluster = Cluster(Store())
-    for number, (labels, ready, phase, here) in enumerate(pods):
-        cluster.pod(f"p{number}", "a" if here else "b", labels=labels, ready=ready, phase=phase)
-    for number, (spec, labels, unhealthy, seen) in enumerate(budgets):
-        policy = {"unhealthyPodEvictionPolicy": unhealthy} if unhealthy else {}
-        cluster.budget(f"b{number}", labels, **spec, **policy)
-        if not seen:
+    for number in range(dice.randint(1, 7)):
+        where, ready = dice.choice("aab"), dice.random() < 0.7
+        cluster.pod(f"p{number}", where, labels=dice.choice(APPS), ready=ready, phase=dice.choice(PHASES))
+    for number in range(dice.randint(0, 3)):
+        cluster.budget(f"b{number}", dice.choice(SELECTORS), **dice.choice(SPECS), **dice.choice(UNHEALTHY))
+        if dice.random() < 0.2:
             # Its controller has not come to it.
             cluster.store.edit(
                 "poddisruptionbudgets.policy", "default", f"b{number}", {"status": {"observedGeneration": 0}}
@@ -50,7 +51,7 @@ def test_what_is_possible_goes_and_of_the_rest_some_does_not(
     verdicts = judge(found, cluster.store.all("poddisruptionbudgets.policy"))
     before = {each["metadata"]["name"]: each for each in cluster.store.all("poddisruptionbudgets.policy")}
     refused = set()
-    for pod in data.draw(st.permutations(found)):
+    for pod in dice.sample(found, len(found)):
         try:
             cluster.store.evict("default", pod["metadata"]["name"], {})
         except Problem:

@@ -451,6 +451,17 @@ def test_it_goes_on_slice_by_slice_with_one_time_for_all(
     assert node(kube) == {"cordoned": False, "ours": []}
 
 
+def test_who_opens_the_node_meanwhile_is_not_fought(drain: Run, cluster: Cluster, kube: FakeKube) -> None:
+    cluster.deployment("web", ["a", "b"], "spare")
+    cluster.pod("web-2", "b", labels={"app": "web"}, ready=False)
+    cluster.budget("web", {"app": "web"}, minAvailable=2)
+    drain(slice=20)
+    cluster.store.edit("nodes", "", "a", {"spec": {"unschedulable": None}})
+    error = drain.failing(slice=20)
+    assert str(error) == "the drain was stopped: a: somebody uncordoned it meanwhile"
+    assert node(kube) == {"cordoned": False, "ours": []}
+
+
 class Killed(BaseException):
     """What ends a run wherever it is."""
 
