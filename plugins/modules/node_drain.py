@@ -174,7 +174,7 @@ options:
     type: str
   lock:
     description:
-      - The lock of reboots that this run holds, by the options of C(bulwark.node.reboot_lock), of which C(node) and C(run_id) tell which it is.
+      - The lock of reboots that this run holds, by the options of M(bulwark.node.reboot_lock), of which C(node) and C(run_id) tell which it is.
         The options by which the API server is found are those of this task, where the lock says no others.
       - It is renewed before the first slice, and then at a third of its C(ttl). Where it is lost nothing is evicted any more, and the task fails.
       - In check mode it is not renewed.
@@ -394,14 +394,16 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.node_drain impor
 def main() -> None:
     module = KubeModule(argument_spec={**NODE_DRAIN_SPEC, **ARGUMENT_SPEC}, supports_check_mode=True)
     try:
-        done = act(connect(module.params), module.params, module.check_mode, os.environ, _now)
+        client = connect(module.params)
+
+        def now() -> datetime.datetime:
+            # The server's clock, which every run has alike, and by which its objects are dated.
+            return datetime.datetime.fromtimestamp(client.now(), datetime.timezone.utc)
+
+        done = act(client, module.params, module.check_mode, os.environ, now)
     except BulwarkError as error:
         module.fail_json(**{"changed": False, **error.details, "msg": f"node_drain: {error}"})
     module.exit_json(**done)
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.timezone.utc)
 
 
 if __name__ == "__main__":
