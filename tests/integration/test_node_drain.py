@@ -106,3 +106,25 @@ def test_killed_in_the_middle_and_taken_up_again(kube: FakeKube, module: Module)
     assert (ran.failed, ran["finished"]) == (False, True)
     assert [pod for pod in kube.store.all("pods") if pod["spec"]["nodeName"] == "a"] == []
     assert module("node_drain", options(kube, state="uncordoned"))["changed"] is True
+
+
+def test_the_lock_is_renewed_meanwhile_and_without_it_nothing_goes(kube: FakeKube, module: Module) -> None:
+    cluster = Cluster(kube.store)
+    cluster.deployment("db", ["a", "a", "a"], "spare")
+    cluster.budget("db", {"app": "db"}, maxUnavailable=1)
+    server = {"host": kube.url, "api_key": "cluster-admin", "backend": "lease"}
+    held = {"node": "a", "run_id": "ours", "ttl": 10, "backend": "lease"}
+    assert module("reboot_lock", {**server, **held})["held"] is True
+    kube.requests.clear()
+    ran = module("node_drain", options(kube, slice=2, lock=held))
+    assert (ran.failed, ran["finished"]) == (False, True)
+    # At first, and after a third of its time.
+    assert len([each for each in kube.requests if each.path.endswith("/leases/bulwark-reboot")]) >= 2
+    assert module("node_drain", options(kube, state="uncordoned"))["changed"] is True
+    assert module("reboot_lock", {**server, "node": "a", "run_id": "theirs", "takeover": True})["held"] is True
+    cluster.deployment("api", ["a"], "spare")
+    ran = module("node_drain", options(kube, lock=held))
+    assert ran.failed
+    assert "node_drain: the lock is lost, and no pod was evicted from then on: reboot_lock: " in ran["msg"]
+    assert [pod["metadata"]["name"] for pod in kube.store.all("pods") if pod["spec"]["nodeName"] == "a"] == ["api-0"]
+    assert unschedulable(kube) == []
