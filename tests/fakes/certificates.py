@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The bulwark.node authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates for a fake API server, and for a client of it."""
+"""Certificates for a fake server, and for a client of it."""
 
 from __future__ import annotations
 
@@ -61,12 +61,27 @@ def _signer(issuer: x509.Name, issuer_key: ec.EllipticCurvePrivateKey) -> Callab
             .add_extension(identifier, critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         )
+        if authority:
+            # Python 3.13 takes none without it.
+            builder = builder.add_extension(_signs(), critical=True)
         if who[0].isdigit():
             address = x509.IPAddress(ipaddress.ip_address(who))
             builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
         return builder.sign(issuer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     return sign
+
+
+def _signs() -> x509.KeyUsage:
+    others = (
+        "content_commitment",
+        "key_encipherment",
+        "data_encipherment",
+        "key_agreement",
+        "encipher_only",
+        "decipher_only",
+    )
+    return x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=True, **dict.fromkeys(others, False))
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:

