@@ -32,7 +32,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.errors import (
     Unreachable,
     error_of,
 )
-from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import text
+from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import mappings, text
 
 __all__ = [
     "ARGUMENT_SPEC",
@@ -263,14 +263,15 @@ class Client:
                 return
             query = {**query, "continue": token}
 
-    def groups(self) -> dict[str, str]:
-        """The named API groups that the server has, each with the version that it prefers.
+    def groups(self) -> dict[str, Sequence[str]]:
+        """The named API groups that the server has, each with its versions, first the one that it prefers.
 
+        A resource may have another one than that: OpenShift prefers ``machine.openshift.io/v1``, which has no Machines.
         All who are authenticated may ask (the ClusterRole system:discovery).
         """
         asked = Asked("get", "", "API groups", server=self.sender.server)
         groups = self._each(self._answer(asked, "GET", "/apis", None, _JSON, True), "groups", asked)
-        return {text(group, "name"): text(group, "preferredVersion", "version") for group in groups}
+        return {text(group, "name"): _versions(group) for group in groups}
 
     def create(
         self,
@@ -507,6 +508,15 @@ def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> Object:
         else:
             patch[key] = copy.deepcopy(value)
     return patch
+
+
+def _versions(group: Mapping[str, Any]) -> Sequence[str]:
+    """The versions of an APIGroup, each once."""
+    named = (
+        text(group, "preferredVersion", "version"),
+        *(text(each, "version") for each in mappings(group, "versions")),
+    )
+    return tuple(dict.fromkeys(filter(None, named)))
 
 
 def _has_precondition(body: Any) -> bool:
