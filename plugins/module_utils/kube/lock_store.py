@@ -38,6 +38,8 @@ __all__ = ["KuredStore", "LeaseStore", "node_state"]
 # RFC 1123, as Kubernetes has it of a node: what is none is no node that could be gone.
 _NODE_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", re.ASCII)
 _INT32 = (1 << 31) - 1
+# 9999-12-31T23:59:59Z
+_LAST = 253402300799 * NANO
 
 
 @dataclass
@@ -182,6 +184,6 @@ def _foreign(spec: Object) -> str | None:
 
 
 def _micro_time(created: int) -> str:
-    """MicroTime of the API, which takes six decimals and no others."""
-    seconds, rest = divmod(created, NANO)
+    """MicroTime of the API, which takes six decimals and no others; years that it or a datetime has not are cut off."""
+    seconds, rest = divmod(min(max(created, 0), _LAST), NANO)
     return f"{dt.datetime.fromtimestamp(seconds, dt.timezone.utc):%Y-%m-%dT%H:%M:%S}.{rest // 1000:06d}Z"

@@ -254,6 +254,26 @@ def test_a_lease_that_another_holds_by_its_spec_alone_is_held(
     assert lock.acquire().held is (renewed is not None)
 
 
+@pytest.mark.parametrize(
+    ("created", "shown"),
+    [
+        ("0001-01-01T00:00:00Z", "1970-01-01T00:00:00.000000Z"),
+        ("0001-01-01T00:00:00+01:00", "1970-01-01T00:00:00.000000Z"),
+        ("9999-12-31T23:59:59-01:00", "9999-12-31T23:59:59.000000Z"),
+    ],
+)
+def test_a_holder_of_a_year_that_no_clock_shows_is_no_obstacle_to_another(
+    kube: FakeKube, client: Client, created: str, shown: str
+) -> None:
+    text = f'{{"locks":[{{"nodeID":"x","created":"{created}","TTL":0}}]}}'
+    metadata = {"name": "bulwark-reboot", "namespace": "kube-system", "annotations": {HOLDERS: text}}
+    kube.store.add("leases.coordination.k8s.io", {"metadata": metadata, "spec": {}})
+    assert lock_of("lease", client, limit=2).acquire().held
+    assert ids(kube, "lease") == ["x", "ansible:r:a"]
+    (lease,) = kube.store.all("leases.coordination.k8s.io")
+    assert (lease["spec"]["holderIdentity"], lease["spec"]["renewTime"]) == ("x", shown)
+
+
 def test_a_text_of_a_lease_that_nobody_can_read_is_held(kube: FakeKube, client: Client) -> None:
     metadata = {"name": "bulwark-reboot", "namespace": "kube-system", "annotations": {HOLDERS: "{"}}
     kube.store.add("leases.coordination.k8s.io", {"metadata": metadata, "spec": {}})

@@ -91,6 +91,8 @@ def taints(key: str, effect: str = "NoSchedule") -> list[dict[str, str]]:
         ({"blocking_pod_selectors": ["a=b", "a==="]}, r"node.blocking_pod_selectors\[1\]: got 'a==='"),
         ({"blocking_pod_selectors": [""]}, r"node.blocking_pod_selectors\[0\]: .*an empty one takes all"),
         ({"pool": "a b"}, "node.pool: got 'a b'"),
+        ({"boot_id": ""}, "node.boot_id: got '', expected what the machine says"),
+        ({"machine_id": " \n"}, r"node.machine_id: got ' \\n', expected what the machine says"),
         ({"max_unavailable": "0"}, "node.max_unavailable: got '0'"),
         ({"spacing": -1}, "node.spacing: got -1"),
         ({"spacing": 604801}, "node.spacing: got 604801"),
