@@ -210,15 +210,16 @@ class FakeKube:
         )
 
     def place(self, path: str) -> _Place | None:
-        """What a path names; None where this server has no such resource."""
+        """What a path names, which this server need not have; None where it is no path of a resource."""
         found = _PATH.fullmatch(path)
         if not found:
             return None
         parts = {key: urllib.parse.unquote(value or "") for key, value in found.groupdict().items()}
         qualified = f"{parts['plural']}.{parts['group']}" if parts["group"] else parts["plural"]
+        version = parts["version"] or parts["core"]
         resource = self.store.resources.get(qualified)
-        if resource is None or resource.version != (parts["version"] or parts["core"]):
-            return None
+        if resource is None or resource.version != version:
+            resource = Resource(parts["group"], version, parts["plural"], kind="")
         return _Place(resource, parts["namespace"], parts["name"], parts["subresource"])
 
     def answer(self, request: Request, user: User) -> tuple[int, Any]:
@@ -232,12 +233,14 @@ class FakeKube:
                 raise Problem(403, "Forbidden", message, {})
             return 200, known
         place = self.place(request.path)
-        if place is None:
+        watching = request.query.get("watch") in ("true", "1")
+        if place is not None:
+            verb = _VERBS.get(request.method) or ("get" if place.name else "watch" if watching else "list")
+            # Before all else: who may not ask does not learn what there is.
+            self.authorize(user, verb, place)
+        if place is None or place.resource not in self.store.resources.values():
             message = "the server could not find the requested resource"
             raise Problem(404, "NotFound", message, {})
-        watching = request.query.get("watch") in ("true", "1")
-        verb = _VERBS.get(request.method) or ("get" if place.name else "watch" if watching else "list")
-        self.authorize(user, verb, place)
         if verb == "list":
             return 200, self.store.page(place.resource, place.namespace, request.query)
         if verb == "watch":
