@@ -229,6 +229,15 @@ class Client:
         found = self._send("GET", "get", Resource(group, version, ""), None)
         return [item for item in found.get("resources") or () if isinstance(item, dict)]
 
+    def find(self, resource: Resource, name: str, namespace: str | None = None) -> Object | None:
+        """One object; None where the server itself says that there is none. A 404 that is a proxy's page is raised."""
+        try:
+            return self.get(resource, name, namespace)
+        except NotFound as error:
+            if error.reason != "NotFound":
+                raise
+            return None
+
     def list(
         self,
         resource: Resource,

@@ -20,7 +20,6 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.client import (
     LEASES,
     NODES,
     Client,
-    NotFound,
     Object,
 )
 from ansible_collections.bulwark.node.plugins.module_utils.kube.kured import Kured
@@ -127,10 +126,7 @@ class LeaseStore:
         return node_state(self.client, node)
 
     def _get(self) -> Object | None:
-        try:
-            return self.client.get(LEASES, self.name, self.namespace)
-        except NotFound:
-            return None
+        return self.client.find(LEASES, self.name, self.namespace)
 
     def _sight(self, item: Object | None) -> Sight:
         annotations = (item or {}).get("metadata", {}).get("annotations") or {}
@@ -157,9 +153,8 @@ def node_state(client: Client, name: str) -> str | None:
     """What the node of this name is like; None where no node can have it. Raises KubeError."""
     if not _NODE_NAME.fullmatch(name):
         return None
-    try:
-        node = client.get(NODES, name)
-    except NotFound:
+    node = client.find(NODES, name)
+    if node is None:
         return GONE
     if (node.get("spec") or {}).get("unschedulable"):
         return CORDONED

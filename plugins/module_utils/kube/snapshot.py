@@ -148,12 +148,11 @@ def _extensions(client: Client, wanted: Wanted, found: Snapshot) -> None:
             objects[key] = _in_any(client, versions)
     found.remediators = Remediators(objects, frozenset(wanted.accepted))
     if any(group.endswith(".medik8s.io") for group in groups):
-        with _blamed("medik8s_lease", found), contextlib.suppress(NotFound):
+        with _blamed("medik8s_lease", found):
             if wanted.node is None:
                 found.leases = {name_of(lease): lease for lease in client.list(LEASES, MEDIK8S_LEASES)}
-            else:
-                name = f"node-{wanted.node}"
-                found.leases = {name: client.get(LEASES, name, MEDIK8S_LEASES)}
+            elif lease := client.find(LEASES, f"node-{wanted.node}", MEDIK8S_LEASES):
+                found.leases = {name_of(lease): lease}
 
 
 def _in_any(client: Client, versions: Sequence[Resource]) -> list[Object]:

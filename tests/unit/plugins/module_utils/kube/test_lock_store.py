@@ -186,6 +186,16 @@ def test_kured_that_is_gone_with_its_node_holds_nothing(kube: FakeKube, client: 
     assert ([entry.id for entry in taken.after.dropped], ids(kube, backend)) == (["n1"], ["ansible:r:a"])
 
 
+@pytest.mark.parametrize("backend", ["kured", "several"], indirect=True)
+def test_a_proxy_s_page_does_not_make_a_node_be_gone(kube: FakeKube, client: Client, backend: str) -> None:
+    text = kured.Kured("n1", 1 if backend == "kured" else 3).acquire(None, 0)[1]
+    kube.store.edit("daemonsets.apps", "kube-system", "kured", {"metadata": {"annotations": {ANNOTATION: text}}})
+    kube.fault(path="/nodes/n1", status=404, text="<h1>404 Not Found</h1>")
+    with pytest.raises(NotFound, match="This was no Kubernetes API"):
+        lock_of(backend, client).acquire()
+    assert ids(kube, backend) == ["n1"]
+
+
 @pytest.mark.parametrize("name", ["../pods", "a/b", "%2e", "", "N1", "x:y", "a" * 300])
 def test_a_holder_that_can_be_no_node_is_not_asked_for(kube: FakeKube, client: Client, name: str) -> None:
     kube.store.add("daemonsets.apps", kured.daemon_set())
