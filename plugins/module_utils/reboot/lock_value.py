@@ -114,8 +114,9 @@ def decode(text: str | None, single: bool = False) -> Value:
 def encode(entries: Sequence[Entry], owners: int, fill: bool) -> str | None:
     """The text of these entries; None where there are none, which both of kured's decoders take for free.
 
-    In both formats where one is ours or kured is single. ``owners`` is the concurrency. ``fill``: while any of ours is held, kured finds no free slot, and so exactly that many
-    are taken; not one more, for kured's count would never come below its concurrency again.
+    In both formats where one is ours or kured is single. ``owners`` is the concurrency. ``fill``: while any of ours is
+    held, kured finds no free slot, and so exactly that many are taken; not one more, for kured's count would never come
+    below its concurrency again.
     """
     if not entries:
         return None
