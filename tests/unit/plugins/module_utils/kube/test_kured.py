@@ -43,7 +43,7 @@ SAID = {
         env(KURED_DS_NAMESPACE="reboots", KURED_DS_NAME="k", KURED_LOCK_ANNOTATION="x/y", KURED_CONCURRENCY="3"),
         OTHER,
     ),
-    "other environment": ([], env(KURED_START_TIME="9am", CONCURRENCY="7"), DEFAULT),
+    "other environment": ([], env(KURED_START_TIME="9am", CONCURRENCY="7", MY_KURED_CONCURRENCY="7"), DEFAULT),
     "its node": ([], variable("KURED_NODE_ID", valueFrom={"fieldRef": {"fieldPath": "spec.nodeName"}}), DEFAULT),
 }  # fmt: skip
 
