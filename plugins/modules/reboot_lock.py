@@ -18,7 +18,7 @@ description:
     still free. Its holders have no node's name, by which kured there would take the lock for its own.
   - The lock ends by itself after O(ttl), also where the run was killed. Then it can be taken over, but for O(takeover).
   - When it ends is judged by the clock of the API server, for C(backend=file) by that of the machine with the file. The clocks of the machines that the
-    module runs on do not matter. kured judges by the clocks of its nodes.
+    module runs on do not matter. Those of several API servers of one cluster have to agree. kured judges by the clocks of its nodes.
 extends_documentation_fragment:
   - bulwark.node.attributes
   - bulwark.node.attributes.actiongroup_all
@@ -76,6 +76,7 @@ options:
       - Consent to take the lock over from a run that is known not to go on.
       - Without it, one that has ended is taken over, unless its node is still cordoned or not ready. That one counts as held, so that a second node
         does not go down beside it. The same node's is taken over whatever it is like.
+      - kured looks at no node. What has ended it takes at once, though the node is still down. Where it reboots nodes as well, give O(ttl) the margin.
       - With it, one that has ended is taken over in any case, and that of another run for the same O(node) before it has ended.
       - That of kured on a node which is no more in the cluster is always taken over.
     type: bool

@@ -17,7 +17,7 @@ import socket
 import ssl
 import threading
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -210,15 +210,16 @@ class FakeKube:
         )
 
     def place(self, path: str) -> _Place | None:
-        """What a path names; None where this server has no such resource."""
+        """What a path names, which this server need not have; None where it is no path of a resource."""
         found = _PATH.fullmatch(path)
         if not found:
             return None
         parts = {key: urllib.parse.unquote(value or "") for key, value in found.groupdict().items()}
         qualified = f"{parts['plural']}.{parts['group']}" if parts["group"] else parts["plural"]
+        version = parts["version"] or parts["core"]
         resource = self.store.resources.get(qualified)
-        if resource is None or resource.version != (parts["version"] or parts["core"]):
-            return None
+        if resource is None or resource.version != version:
+            resource = Resource(parts["group"], version, parts["plural"], kind="")
         return _Place(resource, parts["namespace"], parts["name"], parts["subresource"])
 
     def answer(self, request: Request, user: User) -> tuple[int, Any]:
@@ -232,12 +233,14 @@ class FakeKube:
                 raise Problem(403, "Forbidden", message, {})
             return 200, known
         place = self.place(request.path)
-        if place is None:
+        watching = request.query.get("watch") in ("true", "1")
+        if place is not None:
+            verb = _VERBS.get(request.method) or ("get" if place.name else "watch" if watching else "list")
+            # Before all else: who may not ask does not learn what there is.
+            self.authorize(user, verb, place)
+        if place is None or place.resource not in self.store.resources.values():
             message = "the server could not find the requested resource"
             raise Problem(404, "NotFound", message, {})
-        watching = request.query.get("watch") in ("true", "1")
-        verb = _VERBS.get(request.method) or ("get" if place.name else "watch" if watching else "list")
-        self.authorize(user, verb, place)
         if verb == "list":
             return 200, self.store.page(place.resource, place.namespace, request.query)
         if verb == "watch":
@@ -292,21 +295,29 @@ class FakeKube:
             return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": servers}
         if path == "/api/v1":
             return {"kind": "APIResourceList", "groupVersion": "v1", "resources": list(_core_resources())}
-        groups = sorted({(item.group, item.version) for item in self.store.resources.values() if item.group})
+        groups: dict[str, set[str]] = {}
+        for item in self.store.resources.values():
+            groups.setdefault(item.group, set()).add(item.version)
+        named = [(group, sorted(groups[group], key=_seniority)) for group in sorted(filter(None, groups))]
         if path == "/apis":
-            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(*each) for each in groups]}
-        for group, version in groups:
+            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(*each) for each in named]}
+        for group, version in ((group, version) for group, versions in named for version in versions):
             if path == f"/apis/{group}/{version}":
-                names = [item for item in self.store.resources.values() if item.group == group]
+                names = [x for x in self.store.resources.values() if (x.group, x.version) == (group, version)]
                 listed = [{"name": x.plural, "namespaced": x.namespaced, "kind": x.kind, "verbs": _CRUD} for x in names]
                 return {"kind": "APIResourceList", "groupVersion": f"{group}/{version}", "resources": listed}
         return None
 
 
-def _group(group: str, version: str) -> Object:
-    """A group, which has one version here."""
-    only = {"groupVersion": f"{group}/{version}", "version": version}
-    return {"name": group, "versions": [only], "preferredVersion": only}
+def _seniority(version: str) -> tuple[bool, str]:
+    """v1 before v1beta1 before v1alpha1, as CompareKubeAwareVersionStrings has them; higher numbers than these nobody has here."""
+    return "alpha" in version, version
+
+
+def _group(group: str, versions: Sequence[str]) -> Object:
+    """A group; it prefers the first of its versions, though not all of its resources have that."""
+    known = [{"groupVersion": f"{group}/{version}", "version": version} for version in versions]
+    return {"name": group, "versions": known, "preferredVersion": known[0]}
 
 
 def _core_resources() -> Iterator[Object]:

@@ -14,7 +14,9 @@ CAPI = (
     custom_resource("cluster.x-k8s.io", "v1beta2", "machinehealthchecks", "MachineHealthCheck"),
     custom_resource("cluster.x-k8s.io", "v1beta2", "machines", "Machine"),
 )
+# Its group prefers v1, which has neither of the other two (openshift/api, machine/v1).
 OPENSHIFT = (
+    custom_resource("machine.openshift.io", "v1", "controlplanemachinesets", "ControlPlaneMachineSet"),
     custom_resource("machine.openshift.io", "v1beta1", "machinehealthchecks", "MachineHealthCheck"),
     custom_resource("machine.openshift.io", "v1beta1", "machines", "Machine"),
 )

@@ -151,7 +151,7 @@ class Contender:
             self.believe(lock.left, number)
         self.believe(0, number)
         if self.chance.random() < 0.8:
-            self.tell(f"-{claim.id}")
+            self.tell(f"-{claim.id} {self.board.now}")
             lock.release()
 
     def kured(self) -> None:
@@ -168,7 +168,7 @@ class Contender:
         self.believe(held, 1000 + self.slot, fresh=True)
         self.rest(4)
         self.believe(0, 1000 + self.slot)
-        self.tell(f"-{name}")
+        self.tell(f"-{name} {self.board.now}")
         self.put(client, lambda text: (True, kured.release(text)))
 
     def put(self, client: Client, change: Any) -> bool:

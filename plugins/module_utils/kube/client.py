@@ -32,7 +32,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.errors import (
     Unreachable,
     error_of,
 )
-from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import text
+from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import mappings, text
 
 __all__ = [
     "ARGUMENT_SPEC",
@@ -229,6 +229,15 @@ class Client:
         found = self._send("GET", "get", Resource(group, version, ""), None)
         return [item for item in found.get("resources") or () if isinstance(item, dict)]
 
+    def find(self, resource: Resource, name: str, namespace: str | None = None) -> Object | None:
+        """One object; None where the server itself says that there is none. A 404 that is a proxy's page is raised."""
+        try:
+            return self.get(resource, name, namespace)
+        except NotFound as error:
+            if error.reason != "NotFound":
+                raise
+            return None
+
     def list(
         self,
         resource: Resource,
@@ -263,14 +272,15 @@ class Client:
                 return
             query = {**query, "continue": token}
 
-    def groups(self) -> dict[str, str]:
-        """The named API groups that the server has, each with the version that it prefers.
+    def groups(self) -> dict[str, Sequence[str]]:
+        """The named API groups that the server has, each with its versions, first the one that it prefers.
 
+        A resource may have another one than that: OpenShift prefers ``machine.openshift.io/v1``, which has no Machines.
         All who are authenticated may ask (the ClusterRole system:discovery).
         """
         asked = Asked("get", "", "API groups", server=self.sender.server)
         groups = self._each(self._answer(asked, "GET", "/apis", None, _JSON, True), "groups", asked)
-        return {text(group, "name"): text(group, "preferredVersion", "version") for group in groups}
+        return {text(group, "name"): _versions(group) for group in groups}
 
     def create(
         self,
@@ -507,6 +517,15 @@ def merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> Object:
         else:
             patch[key] = copy.deepcopy(value)
     return patch
+
+
+def _versions(group: Mapping[str, Any]) -> Sequence[str]:
+    """The versions of an APIGroup, each once."""
+    named = (
+        text(group, "preferredVersion", "version"),
+        *(text(each, "version") for each in mappings(group, "versions")),
+    )
+    return tuple(dict.fromkeys(filter(None, named)))
 
 
 def _has_precondition(body: Any) -> bool:

@@ -22,7 +22,7 @@ from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.kube.errors import Answer
 
-__all__ = ["USER_AGENT", "Connection", "TransportError", "connection", "is_configured"]
+__all__ = ["USER_AGENT", "Connection", "TransportError", "connection", "is_configured", "is_path"]
 
 USER_AGENT = "bulwark.node"
 """Which the server also notes as the manager of the fields that we set."""
@@ -131,6 +131,11 @@ class Connection:
         return headers
 
 
+def is_path(kubeconfig: object) -> bool:
+    """Whether it may be the path of a kubeconfig, rather than its text."""
+    return isinstance(kubeconfig, str) and "\n" not in kubeconfig and not kubeconfig.lstrip().startswith("{")
+
+
 def is_configured(params: Mapping[str, Any]) -> bool:
     """Whether anything here says which API server to ask: the options, the environment, a pod's, or a default kubeconfig."""
     if any(params.get(name) for name in ("kubeconfig", "context", "host")):
@@ -155,6 +160,11 @@ def connection(params: Mapping[str, Any]) -> Connection:
 def _check(params: Mapping[str, Any]) -> None:
     """What can be said of the options alone. Raises OptionError, without the values that are secrets."""
     host, proxy, token = (params.get(name) for name in ("host", "proxy", "api_key"))
+    kubeconfig = params.get("kubeconfig")
+    if kubeconfig is not None and not isinstance(kubeconfig, Mapping) and not is_path(kubeconfig):
+        raise OptionError(
+            "kubeconfig", "what is neither", "the path of a file, or a dictionary (of its text: from_yaml)"
+        )
     if host and not _is_url(host):
         raise OptionError("host", host, f"a URL, such as {_EXAMPLE}")
     for option, url in (("host", host), ("proxy", proxy)):

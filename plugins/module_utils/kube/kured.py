@@ -136,8 +136,9 @@ def _flags(daemon_set: Mapping[str, Any]) -> dict[str, str | None]:
         # It may have any of them, over the arguments.
         found.update(dict.fromkeys(_DEFAULTS))
     for variable in container.get("env") or ():
-        flag = str(variable["name"]).partition("KURED_")[2].lower().replace("_", "-")
-        if flag in _DEFAULTS:
+        before, _prefix, name = str(variable["name"]).partition("KURED_")
+        flag = name.lower().replace("_", "-")
+        if not before and flag in _DEFAULTS:
             found[flag] = None if variable.get("valueFrom") else _plain(variable.get("value") or "")
     return found
 

@@ -20,7 +20,6 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.client import (
     LEASES,
     NODES,
     Client,
-    NotFound,
     Object,
 )
 from ansible_collections.bulwark.node.plugins.module_utils.kube.kured import Kured
@@ -38,6 +37,8 @@ __all__ = ["KuredStore", "LeaseStore", "node_state"]
 # RFC 1123, as Kubernetes has it of a node: what is none is no node that could be gone.
 _NODE_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", re.ASCII)
 _INT32 = (1 << 31) - 1
+# 9999-12-31T23:59:59Z
+_LAST = 253402300799 * NANO
 
 
 @dataclass
@@ -125,10 +126,7 @@ class LeaseStore:
         return node_state(self.client, node)
 
     def _get(self) -> Object | None:
-        try:
-            return self.client.get(LEASES, self.name, self.namespace)
-        except NotFound:
-            return None
+        return self.client.find(LEASES, self.name, self.namespace)
 
     def _sight(self, item: Object | None) -> Sight:
         annotations = (item or {}).get("metadata", {}).get("annotations") or {}
@@ -155,9 +153,8 @@ def node_state(client: Client, name: str) -> str | None:
     """What the node of this name is like; None where no node can have it. Raises KubeError."""
     if not _NODE_NAME.fullmatch(name):
         return None
-    try:
-        node = client.get(NODES, name)
-    except NotFound:
+    node = client.find(NODES, name)
+    if node is None:
         return GONE
     if (node.get("spec") or {}).get("unschedulable"):
         return CORDONED
@@ -182,6 +179,6 @@ def _foreign(spec: Object) -> str | None:
 
 
 def _micro_time(created: int) -> str:
-    """MicroTime of the API, which takes six decimals and no others."""
-    seconds, rest = divmod(created, NANO)
+    """MicroTime of the API, which takes six decimals and no others; years that it or a datetime has not are cut off."""
+    seconds, rest = divmod(min(max(created, 0), _LAST), NANO)
     return f"{dt.datetime.fromtimestamp(seconds, dt.timezone.utc):%Y-%m-%dT%H:%M:%S}.{rest // 1000:06d}Z"

@@ -11,6 +11,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.bulwark.node.plugins.module_utils.kube.connection import is_path
+
 __all__ = ["KubeModule", "secrets"]
 
 # Of a kubeconfig's user, https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/#AuthInfo.
@@ -45,6 +47,9 @@ def _of_urls(params: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_kubeconfig(kubeconfig: Any) -> Iterator[str]:
+    if isinstance(kubeconfig, str) and not is_path(kubeconfig):
+        # Its text, which is refused, but shown with the parameters all the same.
+        yield kubeconfig
     for entry in _items(_at(kubeconfig, "users")):
         user = _at(entry, "user")
         provider, program = _at(_at(user, "auth-provider"), "config"), _at(user, "exec")

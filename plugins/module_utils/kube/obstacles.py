@@ -64,6 +64,8 @@ NODE_SPEC: dict[str, Any] = {
 _NODE_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*", re.ASCII)
 _ANNOTATION = re.compile(r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _WEEK = 604800
+# Options, and where status.nodeInfo has the same.
+_IDENTITY = {"boot_id": "bootID", "machine_id": "machineID"}
 _FINISHED = ("Succeeded", "Failed")
 _NAMES_SHOWN = 5
 
@@ -99,9 +101,12 @@ def limits(option: str, values: Mapping[str, Any]) -> Limits:
         raise OptionError(f"{option}.spacing", values["spacing"], f"seconds, from 0 to {_WEEK} (a week)")
     if not _ANNOTATION.fullmatch(values["pause_annotation"]):
         raise OptionError(f"{option}.pause_annotation", values["pause_annotation"], f"an annotation such as {PAUSED}")
-    identity = {"bootID": values["boot_id"], "machineID": values["machine_id"]}
+    for name in _IDENTITY:
+        if values[name] is not None and not values[name].strip():
+            # A variable that came out empty: nothing would be compared.
+            raise OptionError(f"{option}.{name}", values[name], "what the machine says, or no such option")
     return Limits(
-        identity={key: value.strip() for key, value in identity.items() if value},
+        identity={key: values[name].strip() for name, key in _IDENTITY.items() if values[name] is not None},
         selectors=tuple(
             _selector(f"{option}.blocking_pod_selectors[{index}]", each)
             for index, each in enumerate(values["blocking_pod_selectors"])

@@ -90,15 +90,21 @@ _CLOUDS: Mapping[str, _Cloud] = {
 KINDS = (*_LISTED, *_CLOUDS)
 
 
-def resources(groups: Mapping[str, str], accepted: Collection[str]) -> dict[tuple[str, str], Resource]:
-    """What to list in a cluster with these API groups (each with its version), but for the kinds that are accepted."""
+def resources(
+    groups: Mapping[str, Sequence[str]], accepted: Collection[str]
+) -> dict[tuple[str, str], Sequence[Resource]]:
+    """What to list in a cluster with these API groups, in each version that it may be in, but for the kinds that are accepted."""
     wanted = (each for kind, listed in _LISTED.items() if kind not in accepted for each in listed)
-    return {(group, plural): Resource(group, groups[group], plural) for group, plural in wanted if group in groups}
+    return {
+        (group, plural): [Resource(group, version, plural) for version in groups[group]]
+        for group, plural in wanted
+        if group in groups
+    }
 
 
 @dataclass(frozen=True)
 class Remediators:
-    """The objects of a cluster that say so, by (group, plural); what this server does not have is not in it."""
+    """The objects of a cluster that say so, by (group, plural); of what this server does not have there are none."""
 
     objects: Mapping[tuple[str, str], Sequence[Object]]
     accepted: frozenset[str] = frozenset()

@@ -19,6 +19,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.client import (
     Client,
     NotFound,
     Object,
+    Resource,
 )
 from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import (
     annotations_of,
@@ -142,18 +143,24 @@ def _extensions(client: Client, wanted: Wanted, found: Snapshot) -> None:
     """What only the clusters have that have the API for it. Raises KubeError where that cannot be told."""
     groups = client.groups()
     objects: dict[tuple[str, str], Sequence[Object]] = {}
-    for key, resource in resources(groups, wanted.accepted).items():
-        # The group has no such resource: a part of it is installed.
-        with _blamed("remediators", found), contextlib.suppress(NotFound):
-            objects[key] = list(client.list(resource))
+    for key, versions in resources(groups, wanted.accepted).items():
+        with _blamed("remediators", found):
+            objects[key] = _in_any(client, versions)
     found.remediators = Remediators(objects, frozenset(wanted.accepted))
     if any(group.endswith(".medik8s.io") for group in groups):
-        with _blamed("medik8s_lease", found), contextlib.suppress(NotFound):
+        with _blamed("medik8s_lease", found):
             if wanted.node is None:
                 found.leases = {name_of(lease): lease for lease in client.list(LEASES, MEDIK8S_LEASES)}
-            else:
-                name = f"node-{wanted.node}"
-                found.leases = {name: client.get(LEASES, name, MEDIK8S_LEASES)}
+            elif lease := client.find(LEASES, f"node-{wanted.node}", MEDIK8S_LEASES):
+                found.leases = {name_of(lease): lease}
+
+
+def _in_any(client: Client, versions: Sequence[Resource]) -> list[Object]:
+    """The objects in the first of the versions that has the resource; none has it where a part of the group is installed."""
+    for resource in versions:
+        with contextlib.suppress(NotFound):
+            return list(client.list(resource))
+    return []
 
 
 @contextlib.contextmanager

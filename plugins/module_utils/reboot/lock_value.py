@@ -112,19 +112,22 @@ def decode(text: str | None, single: bool = False) -> Value:
 
 
 def encode(entries: Sequence[Entry], owners: int, fill: bool) -> str | None:
-    """The text of these entries, in both formats where one is ours; None where there are none, which both take for free.
+    """The text of these entries; None where there are none, which both of kured's decoders take for free.
 
-    ``owners`` is the concurrency. ``fill``: while any of ours is held, kured finds no free slot, and so exactly that many
-    are taken; not one more, for kured's count would never come below its concurrency again.
+    In both formats where one is ours or kured is single. ``owners`` is the concurrency. ``fill``: while any of ours is
+    held, kured finds no free slot, and so exactly that many are taken; not one more, for kured's count would never come
+    below its concurrency again.
     """
     if not entries:
         return None
     value: dict[str, Any] = {}
     locks = [dict(entry.raw) for entry in entries]
     ours = [entry for entry in entries if entry.run is not None]
-    if ours:
-        last = max(ours, key=lambda entry: entry.ends)
+    # Without ours too where kured has become single: from a list alone it reads a holder without a name, who never ends.
+    if ours or (fill and owners == 1):
+        last = max(ours or entries, key=lambda entry: entry.ends)
         value = {**last.raw}
+    if ours:
         free = range(len(entries) + 1, owners + 1) if fill else ()
         locks += [{**last.raw, "nodeID": f"{_RESERVED}{slot}"} for slot in free]
     return json.dumps({**value, "maxOwners": owners, "locks": locks}, separators=(",", ":"))

@@ -245,6 +245,12 @@ def test_rights_are_by_user_resource_namespace_and_name(kube: FakeKube) -> None:
     assert ask(kube, "GET", path.format("default", "kured"), token="one")[0] == 403
 
 
+def test_who_may_not_ask_does_not_learn_that_a_resource_is_not_there(kube: FakeKube) -> None:
+    kube.tokens["ci"] = User("ci")
+    path = "/apis/karpenter.sh/v1/nodeclaims"
+    assert [ask(kube, "GET", path, token=token)[0] for token in ("ci", "cluster-admin")] == [403, 404]
+
+
 def test_a_fault_before_the_write_loses_it_and_one_after_loses_the_answer(kube: FakeKube) -> None:
     kube.store.add("nodes", {"metadata": {"name": "a"}})
     for when, unschedulable in (("before", None), ("after", True)):

@@ -240,6 +240,13 @@ def test_a_bad_kubeconfig_is_named(tmp_path: Path, content: str | None, context:
         connect(options({"kubeconfig": str(file), "context": context}))
 
 
+@pytest.mark.parametrize("given", ["users:\n- user: {token: secret}", '{"users": ["secret"]}', ["secret"], 7])
+def test_the_text_of_a_kubeconfig_is_no_path_and_not_shown(given: Any) -> None:
+    with pytest.raises(OptionError, match=r"kubeconfig: .*, expected the path of a file, or a dictionary") as caught:
+        connect(options({"kubeconfig": given, "host": "http://127.0.0.1:9"}))
+    assert "secret" not in str(caught.value)
+
+
 def test_a_client_certificate_says_who_we_are(certificates: Certificates) -> None:
     with FakeKube(tls=certificates.server, client_ca=certificates.authority) as kube:
         kube.rules["operator"] = [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]

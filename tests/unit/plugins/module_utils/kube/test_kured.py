@@ -34,7 +34,7 @@ SAID = {
     "the last": (["--concurrency=9", "--concurrency=2"], {}, Kured("kube-system", "kured", ANNOTATION, 2)),
     "a switch before": (["--force-reboot", "--concurrency", "2"], {}, Kured("kube-system", "kured", ANNOTATION, 2)),
     "a value that looks like one": (["--notify-url", "--concurrency=5"], {}, DEFAULT),
-    "after the end": (["--", "--concurrency=5"], {}, DEFAULT),
+    "after the end": (["--", "x", "--concurrency=5"], {}, DEFAULT),
     "none": (["--concurrency=0"], {}, DEFAULT),
     "command": ([], {"command": ["/usr/bin/kured", "--concurrency=2"]}, Kured("kube-system", "kured", ANNOTATION, 2)),
     "environment": (["--concurrency=2"], env(KURED_CONCURRENCY="4"), Kured("kube-system", "kured", ANNOTATION, 4)),
@@ -43,7 +43,7 @@ SAID = {
         env(KURED_DS_NAMESPACE="reboots", KURED_DS_NAME="k", KURED_LOCK_ANNOTATION="x/y", KURED_CONCURRENCY="3"),
         OTHER,
     ),
-    "other environment": ([], env(KURED_START_TIME="9am", CONCURRENCY="7"), DEFAULT),
+    "other environment": ([], env(KURED_START_TIME="9am", CONCURRENCY="7", MY_KURED_CONCURRENCY="7"), DEFAULT),
     "its node": ([], variable("KURED_NODE_ID", valueFrom={"fieldRef": {"fieldPath": "spec.nodeName"}}), DEFAULT),
 }  # fmt: skip
 

@@ -186,6 +186,16 @@ def test_kured_that_is_gone_with_its_node_holds_nothing(kube: FakeKube, client: 
     assert ([entry.id for entry in taken.after.dropped], ids(kube, backend)) == (["n1"], ["ansible:r:a"])
 
 
+@pytest.mark.parametrize("backend", ["kured", "several"], indirect=True)
+def test_a_proxy_s_page_does_not_make_a_node_be_gone(kube: FakeKube, client: Client, backend: str) -> None:
+    text = kured.Kured("n1", 1 if backend == "kured" else 3).acquire(None, 0)[1]
+    kube.store.edit("daemonsets.apps", "kube-system", "kured", {"metadata": {"annotations": {ANNOTATION: text}}})
+    kube.fault(path="/nodes/n1", status=404, text="<h1>404 Not Found</h1>")
+    with pytest.raises(NotFound, match="This was no Kubernetes API"):
+        lock_of(backend, client).acquire()
+    assert ids(kube, backend) == ["n1"]
+
+
 @pytest.mark.parametrize("name", ["../pods", "a/b", "%2e", "", "N1", "x:y", "a" * 300])
 def test_a_holder_that_can_be_no_node_is_not_asked_for(kube: FakeKube, client: Client, name: str) -> None:
     kube.store.add("daemonsets.apps", kured.daemon_set())
@@ -252,6 +262,26 @@ def test_a_lease_that_another_holds_by_its_spec_alone_is_held(
     assert lock.acquire().after.reason == f"1 of 1 hold it: 'operator-7f' ({until})"
     kube.store.advance(60)
     assert lock.acquire().held is (renewed is not None)
+
+
+@pytest.mark.parametrize(
+    ("created", "shown"),
+    [
+        ("0001-01-01T00:00:00Z", "1970-01-01T00:00:00.000000Z"),
+        ("0001-01-01T00:00:00+01:00", "1970-01-01T00:00:00.000000Z"),
+        ("9999-12-31T23:59:59-01:00", "9999-12-31T23:59:59.000000Z"),
+    ],
+)
+def test_a_holder_of_a_year_that_no_clock_shows_is_no_obstacle_to_another(
+    kube: FakeKube, client: Client, created: str, shown: str
+) -> None:
+    text = f'{{"locks":[{{"nodeID":"x","created":"{created}","TTL":0}}]}}'
+    metadata = {"name": "bulwark-reboot", "namespace": "kube-system", "annotations": {HOLDERS: text}}
+    kube.store.add("leases.coordination.k8s.io", {"metadata": metadata, "spec": {}})
+    assert lock_of("lease", client, limit=2).acquire().held
+    assert ids(kube, "lease") == ["x", "ansible:r:a"]
+    (lease,) = kube.store.all("leases.coordination.k8s.io")
+    assert (lease["spec"]["holderIdentity"], lease["spec"]["renewTime"]) == ("x", shown)
 
 
 def test_a_text_of_a_lease_that_nobody_can_read_is_held(kube: FakeKube, client: Client) -> None:

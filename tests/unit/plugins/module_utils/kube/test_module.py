@@ -30,6 +30,11 @@ def test_secrets_of_a_kubeconfig_and_of_urls_are_told_from_the_rest() -> None:
     assert secrets(params) == {"t1", "p1", "k1", "i1", "r1", "e1", "7", "h%20w", "h w", "w1"}
 
 
+@pytest.mark.parametrize("text", ["users:\n- user: {token: t1}", ' {"users": [{"user": {"token": "t1"}}]}'])
+def test_a_kubeconfig_as_text_is_a_secret_as_a_whole(text: str) -> None:
+    assert secrets({"kubeconfig": text}) == {text}
+
+
 @pytest.mark.parametrize(
     "kubeconfig",
     [

@@ -29,6 +29,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.reboot.fleet import N
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.gate import Reason, Subject
 from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube
 from ansible_collections.bulwark.node.tests.fakes.kube_objects import CUSTOM, MEDIK8S, node, pod
+from ansible_collections.bulwark.node.tests.fakes.kube_rules import custom_resource
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.conftest import Time, connected
 
 NOW = dt.datetime(2026, 11, 21, 13, 0, tzinfo=dt.timezone.utc)
@@ -91,6 +92,8 @@ def taints(key: str, effect: str = "NoSchedule") -> list[dict[str, str]]:
         ({"blocking_pod_selectors": ["a=b", "a==="]}, r"node.blocking_pod_selectors\[1\]: got 'a==='"),
         ({"blocking_pod_selectors": [""]}, r"node.blocking_pod_selectors\[0\]: .*an empty one takes all"),
         ({"pool": "a b"}, "node.pool: got 'a b'"),
+        ({"boot_id": ""}, "node.boot_id: got '', expected what the machine says"),
+        ({"machine_id": " \n"}, r"node.machine_id: got ' \\n', expected what the machine says"),
         ({"max_unavailable": "0"}, "node.max_unavailable: got '0'"),
         ({"spacing": -1}, "node.spacing: got -1"),
         ({"spacing": 604801}, "node.spacing: got 604801"),
@@ -133,6 +136,16 @@ def test_a_node_that_is_another_machine_is_an_error(given: dict[str, Any], block
     assert [(reason.source, reason.error) for reason in reasons] == [("node", True)] * blocks
     for reason in reasons:
         assert "of-a, and the machine " in reason.detail
+
+
+@pytest.mark.parametrize("option", ["boot_id", "machine_id"])
+def test_a_node_that_does_not_say_who_it_is_is_not_proved(option: str) -> None:
+    silent = node("a")
+    del silent["status"]["nodeInfo"]
+    given: dict[str, Any] = {option: "x"}
+    (reason,) = judged([silent, node("b")], **given)
+    assert (reason.source, reason.error) == ("node", True)
+    assert " unknown, and the machine x" in reason.detail
 
 
 @pytest.mark.parametrize(
@@ -424,7 +437,8 @@ def test_no_more_is_asked_than_counts(client: Client, cluster: FakeKube) -> None
     look(client, "m1", asked(blocking_pod_selectors=["a", "b"], safe_to_evict=True), NOW)
     assert requested(cluster)[:4] == ["/api/v1/nodes", "/api/v1/pods", "/api/v1/namespaces/kube-system/pods", "/apis"]
     assert cluster.requests[1].query["fieldSelector"] == "spec.nodeName=m1"
-    assert len(cluster.requests) == 4 + 7 + 1
+    # Both of OpenShift in two versions, and the Lease.
+    assert len(cluster.requests) == 4 + 7 + 2 + 1
 
 
 def test_a_cluster_without_any_of_these_apis_is_asked_for_none(client: Client, kube: FakeKube) -> None:
@@ -432,6 +446,15 @@ def test_a_cluster_without_any_of_these_apis_is_asked_for_none(client: Client, k
         kube.store.add("nodes", node(name))
     assert look(client, "a", asked(), NOW) == []
     assert requested(kube) == ["/api/v1/nodes", "/apis"]
+
+
+def test_a_lease_of_medik8s_is_asked_for_with_any_of_its_parts(client: Client, kube: FakeKube) -> None:
+    kube.store.register(custom_resource("self-node-remediation.medik8s.io", "v1alpha1", "x", "X"))
+    kube.store.add("namespaces", {"metadata": {"name": "medik8s-leases"}})
+    kube.store.add("leases.coordination.k8s.io", lease())
+    for name in "ab":
+        kube.store.add("nodes", node(name))
+    assert sources(look(client, "a", asked(), NOW)) == ["medik8s_lease"]
 
 
 def test_a_group_of_which_a_part_is_installed_is_no_error(client: Client, cluster: FakeKube) -> None:
@@ -495,7 +518,7 @@ def test_whatever_fails_is_a_reason_and_hides_no_other(
     cluster.fault(path=path, exact=path == "/apis", times=10**6, **fault)
     found = look(client, "m1", asked(blocking_pod_selectors=["app=db"]), NOW)
     # What a cluster does not have is no error.
-    absent = fault.get("status") == 404 and path in ("/machinehealthchecks", "/leases/")
+    absent = fault.get("status") == 404 and path == "/machinehealthchecks"
     failed = PARTS[path]
     assert {reason.source for reason in found if reason.error} == (set() if absent else {failed})
     others = {"node": {"pods"}, "pods": {"pause"}}.get(failed, {"pods", "pause"})

@@ -180,13 +180,13 @@ def test_pools_of_clouds_are_told_by_their_labels(kind: str, label: str, text: s
 def test_what_is_accepted_is_neither_asked_for_nor_in_the_way() -> None:
     groups = dict.fromkeys(
         ("cluster.x-k8s.io", "machine.openshift.io", "metal3.io", "remediation.medik8s.io", "karpenter.sh", "apps"),
-        "v9",
+        ("v9", "v8"),
     )
     all_of_them = resources(groups, ())
     assert len(all_of_them) == 7
-    assert {each.version for each in all_of_them.values()} == {"v9"}
+    assert {tuple(each.version for each in versions) for versions in all_of_them.values()} == {("v9", "v8")}
     assert resources(groups, KINDS) == {}
-    assert resources({"apps": "v1"}, ()) == {}
+    assert resources({"apps": ("v1",)}, ()) == {}
     objects = {key: [check(selector={}), machine()] for key in all_of_them}
     everything = node("a", labels={"karpenter.sh/nodepool": "", "cloud.google.com/gke-nodepool": ""})
     assert len(Remediators(objects).reasons(everything)) > 4

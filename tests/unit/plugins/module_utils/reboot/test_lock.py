@@ -194,6 +194,26 @@ def test_without_kured_a_name_that_is_no_node_is_not_taken_for_a_kured_that_is_g
     assert store.asked == []
 
 
+def test_a_kured_whose_concurrency_became_one_is_left_its_lock_and_no_deadlock() -> None:
+    store = Memory(owners=2)
+    assert store.kured("n1")
+    assert store.take("a", limit=2).held
+    store.owners = 1
+    assert store.lock("a").release().changed
+    assert store.ids == ["n1"]
+    assert not store.kured("n2")
+    assert Kured("n1").release(store.text) is None
+
+
+def test_what_names_nobody_and_has_ended_goes() -> None:
+    store = Memory(owners=1)
+    store.kured("", 60)
+    assert "names nobody" in str(store.take("a").after.reason)
+    store.seconds = 60
+    taken = store.take("a")
+    assert (taken.held, [entry.id for entry in taken.after.dropped], store.asked) == (True, [""], [])
+
+
 def test_a_kured_that_never_ends_is_waited_for() -> None:
     store = Memory(owners=1)
     store.kured("n1")

@@ -183,6 +183,12 @@ def test_what_we_wrote_is_read_whole_whatever_kured_was_told_since() -> None:
     assert [[each.id for each in decode(text, single=one).entries] for one in (True, False)] == [names, names]
 
 
+@pytest.mark.parametrize("more", ["", ',"locks":null', ',"locks":[]'])
+def test_ours_without_its_list_is_held_all_the_same(more: str) -> None:
+    text = N1.replace("n1", "ansible:r:a")[:-1] + more + "}"
+    assert seen(text, True) == by_kured(text, True) == [("ansible:r:a", NOW + 120_000_000, 1800 * NANO)]
+
+
 def test_an_id_names_the_run_and_the_node() -> None:
     named = entry("4711", "2001:db8::1")
     assert (named.run, named.node) == ("4711", "2001:db8::1")
