@@ -18,6 +18,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.connection impor
 from ansible_collections.bulwark.node.plugins.module_utils.kube.kured import KURED_SPEC, find_kured
 from ansible_collections.bulwark.node.plugins.module_utils.kube.lock_store import KuredStore, LeaseStore
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.lock import (
+    GONE,
     Claim,
     Lock,
     Outcome,
@@ -28,7 +29,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.reboot.lock import (
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.lock_file import FileStore
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.lock_value import decode, identity
 
-__all__ = ["CLAIM_SPEC", "STORE_SPEC", "look", "open_lock", "open_store", "result_of"]
+__all__ = ["CLAIM_SPEC", "STORE_SPEC", "check_node", "look", "open_lock", "open_store", "result_of"]
 
 STORE_SPEC: dict[str, Any] = {
     "backend": {"type": "str", "choices": ["auto", "kured", "lease", "file"], "default": "auto"},
@@ -72,6 +73,17 @@ def open_lock(params: Mapping[str, Any], host: Host) -> Lock:
             "concurrency", limit, f"at most {store.owners}, which is kured's: raise its --concurrency first"
         )
     return Lock(store, replace(claim, limit=limit))
+
+
+def check_node(lock: Lock) -> None:
+    """Raise OptionError where the claim's node is none of the cluster.
+
+    Under a name that is no Node's, such as a host's full one, nobody could tell that the node is cordoned or down: what
+    had ended would be taken over while it is.
+    """
+    node = lock.claim.node
+    if lock.store.state(node) == GONE:
+        raise OptionError("node", node, "the name of a Node of this cluster; hosts outside of one take backend=file")
 
 
 def open_store(params: Mapping[str, Any], host: Host) -> Store:

@@ -51,7 +51,8 @@ options:
       - absent
     default: held
   node:
-    description: The node that the lock is for, by its name in Kubernetes.
+    description:
+      - The node that the lock is for, by its name in Kubernetes. With O(state=held) there must be such a Node, but for O(backend=file).
     type: str
     required: true
   run_id:
@@ -104,7 +105,7 @@ EXAMPLES = r"""
 
 - name: Take the lock, within ten minutes
   bulwark.node.reboot_lock:
-    node: "{{ inventory_hostname }}"
+    node: "{{ reboot_node_name }}"
     run_id: "{{ reboot_run }}"
   delegate_to: localhost
   register: lock
@@ -114,7 +115,7 @@ EXAMPLES = r"""
 
 - name: Hold it through a reboot, during which nobody renews it
   bulwark.node.reboot_lock:
-    node: "{{ inventory_hostname }}"
+    node: "{{ reboot_node_name }}"
     run_id: "{{ reboot_run }}"
     ttl: 2400
   delegate_to: localhost
@@ -122,13 +123,13 @@ EXAMPLES = r"""
 - name: Release it
   bulwark.node.reboot_lock:
     state: absent
-    node: "{{ inventory_hostname }}"
+    node: "{{ reboot_node_name }}"
     run_id: "{{ reboot_run }}"
   delegate_to: localhost
 
 - name: Take it on a machine that keeps it for hosts without Kubernetes, two at once
   bulwark.node.reboot_lock:
-    node: "{{ inventory_hostname }}"
+    node: "{{ reboot_node_name }}"
     run_id: "{{ reboot_run }}"
     backend: file
     concurrency: 2
@@ -225,6 +226,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.module import fail
 from ansible_collections.bulwark.node.plugins.module_utils.reboot_lock import (
     CLAIM_SPEC,
     STORE_SPEC,
+    check_node,
     open_lock,
     result_of,
 )
@@ -241,8 +243,11 @@ def main() -> None:
     )
     try:
         lock = open_lock(module.params, Host())
-        do = lock.acquire if module.params["state"] == "held" else lock.release
-        outcome = do(check=module.check_mode)
+        if module.params["state"] == "held":
+            check_node(lock)
+            outcome = lock.acquire(check=module.check_mode)
+        else:
+            outcome = lock.release(check=module.check_mode)
     except BulwarkError as error:
         fail(module, "reboot_lock", error)
     result = result_of(lock, outcome)

@@ -27,6 +27,8 @@ def kube(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKube]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with FakeKube() as server:
         server.tokens[TOKEN] = server.tokens["cluster-admin"]
+        for name in ("a", "b", "c"):
+            server.store.add("nodes", {"metadata": {"name": name}})
         yield server
 
 

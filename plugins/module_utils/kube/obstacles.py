@@ -101,10 +101,11 @@ def limits(option: str, values: Mapping[str, Any]) -> Limits:
         raise OptionError(f"{option}.spacing", values["spacing"], f"seconds, from 0 to {_WEEK} (a week)")
     if not _ANNOTATION.fullmatch(values["pause_annotation"]):
         raise OptionError(f"{option}.pause_annotation", values["pause_annotation"], f"an annotation such as {PAUSED}")
-    for name in _IDENTITY:
+    for name in (*_IDENTITY, "pool"):
         if values[name] is not None and not values[name].strip():
-            # A variable that came out empty: nothing would be compared.
-            raise OptionError(f"{option}.{name}", values[name], "what the machine says, or no such option")
+            # A variable that came out empty: nothing would be compared, or all nodes counted.
+            what = "a label selector" if name == "pool" else "what the machine says"
+            raise OptionError(f"{option}.{name}", values[name], f"{what}, or no such option")
     return Limits(
         identity={key: values[name].strip() for name, key in _IDENTITY.items() if values[name] is not None},
         selectors=tuple(

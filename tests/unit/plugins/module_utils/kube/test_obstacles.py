@@ -93,6 +93,7 @@ def taints(key: str, effect: str = "NoSchedule") -> list[dict[str, str]]:
         ({"blocking_pod_selectors": [""]}, r"node.blocking_pod_selectors\[0\]: .*an empty one takes all"),
         ({"pool": "a b"}, "node.pool: got 'a b'"),
         ({"boot_id": ""}, "node.boot_id: got '', expected what the machine says"),
+        ({"pool": " "}, "node.pool: got ' ', expected a label selector, or no such option"),
         ({"machine_id": " \n"}, r"node.machine_id: got ' \\n', expected what the machine says"),
         ({"max_unavailable": "0"}, "node.max_unavailable: got '0'"),
         ({"spacing": -1}, "node.spacing: got -1"),

@@ -12,7 +12,13 @@ import pytest
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.kube.client import Forbidden
-from ansible_collections.bulwark.node.plugins.module_utils.reboot_lock import look, open_lock, open_store, result_of
+from ansible_collections.bulwark.node.plugins.module_utils.reboot_lock import (
+    check_node,
+    look,
+    open_lock,
+    open_store,
+    result_of,
+)
 from ansible_collections.bulwark.node.tests.fakes import kured
 from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube, User
 from ansible_collections.bulwark.node.tests.fakes.kured import ANNOTATION
@@ -151,3 +157,11 @@ def test_what_nobody_can_read_has_no_holders_and_a_reason(kube: FakeKube, host: 
     forced = open_lock(params(kube, force=True), host)
     ran = result_of(forced, forced.release())
     assert (ran["changed"], ran["reason"], ran["holders"]) == (True, None, [])
+
+
+def test_a_name_that_is_no_node_s_is_refused_where_nodes_are_known(kube: FakeKube, host: Host) -> None:
+    kube.store.add("nodes", {"metadata": {"name": "a"}})
+    check_node(open_lock(params(kube), host))
+    check_node(open_lock(params(node="a.example.org"), host))
+    with pytest.raises(OptionError, match=r"^node: got 'a.example.org', expected the name of a Node of this cluster"):
+        check_node(open_lock(params(kube, node="a.example.org"), host))
