@@ -187,9 +187,13 @@ class Drainer:
 
     def _action(self, each: Tracked) -> str:
         """Deletion in place of eviction once its time has come, where there is consent."""
-        after = self._options.delete_after
-        late = after is not None and (self._now() - self._started).total_seconds() >= after
+        late = self._options.delete_after is not None and self._until_deletion() <= 0
         return "delete" if late else each.decision.action
+
+    def _until_deletion(self) -> float:
+        """Seconds until what was not evicted is deleted; 0 where that time has come, and where there is no consent to it."""
+        after = self._options.delete_after or 0
+        return max(0.0, after - (self._now() - self._started).total_seconds())
 
     def _take(self, each: Tracked, answer: Refusal | None) -> None:
         """What came of a try."""
@@ -203,8 +207,11 @@ class Drainer:
             each.end("gone", now)
         else:
             each.waits_for = {"kind": answer.kind, "detail": answer.text}
-            if answer.after is None:
+            if answer.after is None and (each.decision.action != "evict" or self._until_deletion() <= 0):
                 each.end("failed", now)
+            elif answer.after is None:
+                # No eviction will do, but there is consent to delete it then.
+                each.due = now + self._until_deletion()
             else:
                 each.due = now + max(answer.after, _SOON)
 

@@ -548,6 +548,21 @@ def test_with_consent_what_was_not_evicted_is_deleted(
     assert 60 <= sum(time.slept) < 75
 
 
+def test_what_no_eviction_will_do_for_is_deleted_with_that_consent_too(
+    drain: Run, cluster: Cluster, kube: FakeKube, time: ClusterTime
+) -> None:
+    cluster.deployment("web", ["a", "b", "b"], "spare")
+    for name in ("one", "two"):
+        cluster.budget(name, {"app": "web"}, minAvailable=1)
+    assert drain(check=True, delete_after=60)["pods"][0]["verdict"] == "slow"
+    assert drain(delete_after=60, slice=30)["finished"] is False
+    ran = drain(delete_after=60)
+    assert ran["pods"][0]["state"] == "gone"
+    assert 60 <= sum(time.slept) < 75
+    # Once a slice, for the answer is for ever.
+    assert evicted(kube) == ["web-0"] * 2
+
+
 def test_a_busy_server_is_left_alone_as_long_as_it_asks_for(
     drain: Run, cluster: Cluster, kube: FakeKube, time: ClusterTime
 ) -> None:
