@@ -146,7 +146,9 @@ class _Drain:
         if check:
             self.after.update({name: cordon.cordoned(self.found[name], self.mine) for name in self.targets})
             return self.result(finished=True, check=True)
-        if not self.resumed and not any(each.decision.action in (*REMOVED, "wait") for each in self.plan):
+        # Until a node is cordoned something may still come to it, and so it is looked at again.
+        closed = all(cordon.is_cordoned(self.found[name]) for name in self.targets)
+        if not self.resumed and closed and not any(each.decision.action in (*REMOVED, "wait") for each in self.plan):
             for name in self.targets:
                 cordon.cordon(self.client, name, self.mine)
                 self.after[name] = cordon.stop(self.client, name)
@@ -197,9 +199,12 @@ class _Drain:
             self.stop_failed(False, f"not drained within {self.params['timeout']} s")
         if finished and self.failed:
             self.stop_failed(False, "some pods cannot be evicted")
-        if finished:
-            for name in self.targets:
+        try:
+            for name in self.targets if finished else ():
                 self.after[name] = cordon.stop(self.client, name)
+        except KubeError as error:
+            error.details.update(self.result(finished=False))
+            raise
         return self.result(finished)
 
     def left(self, started: datetime.datetime) -> float:

@@ -731,6 +731,33 @@ def test_a_pod_that_comes_while_it_drains_is_evicted_unless_it_tolerates_the_cor
     assert [row["name"] for row in ran["pods"]] == (["slow"] if left else ["late", "slow"])
 
 
+def test_a_pod_that_is_bound_to_an_empty_node_before_its_cordon_goes_too(
+    drain: Run, cluster: Cluster, kube: FakeKube
+) -> None:
+    real = kube.store.patch
+
+    def bound(*args: Any, **kwargs: Any) -> Any:
+        kube.store.patch = real  # type: ignore[method-assign]
+        cluster.pod("late", "a")
+        return real(*args, **kwargs)
+
+    kube.store.patch = bound  # type: ignore[method-assign]
+    ran = drain()
+    assert (ran["nodes"][0]["state"], state(ran, "late")["state"]) == ("drained", "gone")
+    assert cluster.names("a") == []
+
+
+def test_a_node_that_is_gone_at_the_end_hides_no_pod_that_went(
+    drain: Run, cluster: Cluster, kube: FakeKube, time: ClusterTime
+) -> None:
+    cluster.pod("web", "a")
+    cluster.pod("slow", "a", grace=30)
+    time.at.append((5, lambda: cluster.store.delete(cluster.store.resources["nodes"], "", "a", {})))
+    error = drain.failing()
+    assert (error.details["status"], error.details["changed"]) == (404, True)
+    assert [row["state"] for row in error.details["pods"]] == ["gone", "gone"]
+
+
 @pytest.mark.parametrize(("grace", "seconds", "asked"), [(None, 60, []), (90, 60, []), (5, 5, ["slow"])])
 def test_who_is_being_deleted_is_hurried_where_a_shorter_grace_was_asked_for(
     drain: Run, cluster: Cluster, kube: FakeKube, time: ClusterTime, grace: int | None, seconds: int, asked: list[str]
