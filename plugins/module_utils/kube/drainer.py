@@ -169,17 +169,24 @@ class Drainer:
         ]
         answers = list(self._pool.map(lambda each: self._remove(each, end), due))
         for each, (tried, answer) in zip(due, answers):
-            if tried:
+            if tried and not isinstance(answer, KubeError):
                 self._take(each, answer)
+        # Not before what the others did is known.
+        for _tried, answer in answers:
+            if isinstance(answer, KubeError):
+                raise answer
         return any(tried and answer is None for tried, answer in answers)
 
-    def _remove(self, each: Tracked, end: float) -> tuple[bool, Refusal | None]:
-        """In a thread of the pool: whether it was tried, and what came of it."""
+    def _remove(self, each: Tracked, end: float) -> tuple[bool, Refusal | KubeError | None]:
+        """In a thread of the pool: whether it was tried, and what came of it; a KubeError stops the drain."""
         now = self._clock.monotonic()
         if now >= end or now < self._busy_until:
             return False, None
         with self._remover.client.within(max(1.0, min(_PATIENCE, end - now))):
-            answer = self._remover.remove(each.pod, self._action(each), each.decision.grace)
+            try:
+                answer = self._remover.remove(each.pod, self._action(each), each.decision.grace)
+            except KubeError as error:
+                return True, error
         if answer and answer.kind == "busy" and answer.after:
             # The server asks all of us to slow down.
             self._busy_until = self._clock.monotonic() + answer.after

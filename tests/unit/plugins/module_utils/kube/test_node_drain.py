@@ -809,3 +809,22 @@ def test_a_right_that_is_lost_in_the_middle_stops_it_and_opens_the_node(
     assert 'verbs: ["create"]' in str(error)
     assert sorted(each["state"] for each in error.details["pods"]) == ["gone", "there"]
     assert node(kube) == {"cordoned": False, "ours": []}
+
+
+def test_what_was_evicted_is_told_where_another_eviction_stops_it(
+    drain: Run, cluster: Cluster, kube: FakeKube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.pod("web", "a")
+    cluster.pod("api", "a")
+    real = kube.store.evict
+
+    def expired(namespace: str, name: str, eviction: Any, dry: bool = False) -> Any:
+        if name == "api" and not dry:
+            raise Problem(401, "Unauthorized", "Unauthorized")
+        return real(namespace, name, eviction, dry)
+
+    monkeypatch.setattr(kube.store, "evict", expired)
+    error = drain.failing()
+    assert str(error).startswith("the drain was stopped: a: create pods/eviction ")
+    assert {row["name"]: row["state"] for row in error.details["pods"]} == {"api": "there", "web": "leaving"}
+    assert error.details["changed"] is True
