@@ -160,7 +160,9 @@ def test_no_answer_for_good_ends_with_the_timeout_and_what_was_known(monkeypatch
 
 def test_a_refused_right_in_the_middle_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch, {}, ran([], False), {**UNANSWERED, "status": 403})
-    assert stage.run()["failed"] is True
+    found = stage.run()
+    # The first slice has changed something.
+    assert (found["failed"], found["changed"]) == (True, True)
     assert len(stage.asked) == 2
 
 
@@ -204,11 +206,15 @@ def test_without_the_lock_nothing_goes_on(monkeypatch: pytest.MonkeyPatch, on_fa
         assert (found["nodes"][0]["state"], found["nodes"][0]["cordoned"]) == ("stopped", False)
 
 
-def test_a_lock_that_is_not_ours_at_first_lets_nothing_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("said", [{"failed": True, "msg": "held by another"}, UNANSWERED])
+def test_a_lock_that_nobody_says_is_ours_at_first_lets_nothing_begin(
+    monkeypatch: pytest.MonkeyPatch, said: dict[str, Any]
+) -> None:
     stage = Stage(monkeypatch, {"lock": LOCK}, ran([], True))
-    stage.lock = [{"failed": True, "msg": "held by another"}]
+    stage.lock = [said]
     found = stage.run()
     assert (found["failed"], found["changed"], stage.asked) == (True, False, [])
+    assert found["msg"] == f"node_drain: the lock could not be renewed, and nothing was begun: {said['msg']}"
 
 
 def test_a_lock_that_nobody_answers_for_is_held_until_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
