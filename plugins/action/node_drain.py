@@ -60,6 +60,8 @@ class ActionModule(ActionBase):
             so_far = _merged(so_far, ran)
             if ran.get("failed") or ran.get("finished", True):
                 return {**result, **so_far}
+            # Who ended the drain meanwhile, or took it over, is not to be overruled.
+            arguments["continues"] = True
             for line in _progress(ran):
                 display.display(line)
 
@@ -87,7 +89,11 @@ class ActionModule(ActionBase):
         task_vars: dict[str, Any] | None,
     ) -> dict[str, Any]:
         """Without the lock nothing goes on; what the drain began is left as its option says."""
-        said = "is lost, and no pod was evicted from then on" if lock.known else "could not be renewed, and nothing was begun"
+        said = (
+            "is lost, and no pod was evicted from then on"
+            if lock.known
+            else "could not be renewed, and nothing was begun"
+        )
         told = f"node_drain: the lock {said}: {refused.get('msg')}"
         ended: dict[str, Any] = {**(so_far or {"changed": False}), "finished": True, "failed": True, "msg": told}
         if so_far and arguments.get("on_failure", "uncordon") == "uncordon":

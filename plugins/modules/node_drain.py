@@ -185,6 +185,12 @@ options:
       - More than 20 is taken for 20.
     type: int
     default: 20
+  continues:
+    description:
+      - Whether this goes on with a drain that O(run_id) began, as the action plugin says from the second slice on.
+      - Nodes that somebody uncordoned since, or that another run drains, are left as they are then, and a drain with such a node fails.
+    type: bool
+    default: false
 notes:
   - It takes the rights to get and patch nodes, to list pods and budgets, to get DaemonSets, to create C(pods/eviction) and, where pods are
     deleted, to delete pods. The right to list persistent volumes lets it name those that stay on the node.

@@ -37,6 +37,7 @@ NODE_DRAIN_SPEC: dict[str, Any] = {
     "job_id": {"type": "str"},
     "timeout": {"type": "int", "default": 1800},
     "slice": {"type": "int", "default": 20},
+    "continues": {"type": "bool", "default": False},
     "preflight": {"type": "str", "choices": ["enforce", "report"], "default": "enforce"},
     "on_failure": {"type": "str", "choices": ["uncordon", "keep"], "default": "uncordon"},
     "parallel": {"type": "int", "default": 10},
@@ -70,20 +71,24 @@ def act(
     if params["state"] == "drained":
         with ThreadPoolExecutor(params["parallel"]) as pool:
             return _Drain(client, params, options, pool, found, mine, now).act(check, environment)
-    return _change(client, params["state"], found, mine, check)
+    return _change(client, params["state"], found, mine, params["continues"], check)
 
 
 def _change(
-    client: Client, state: str, found: Mapping[str, Object], mine: cordon.Record, check: bool
+    client: Client, state: str, found: Mapping[str, Object], mine: cordon.Record, continues: bool, check: bool
 ) -> dict[str, Any]:
-    """Cordon or uncordon alone. Raises KubeError, whose details have the nodes that were changed until then."""
+    """Cordon or uncordon alone; uncordon, where it ``continues`` a drain, what that run drains alone.
+
+    Raises KubeError, whose details have the nodes that were changed until then.
+    """
     after = dict(found)
+    run = mine.run if continues else None
     for name, node in found.items():
         try:
             if state == "cordoned":
                 after[name] = cordon.cordoned(node, mine) if check else cordon.cordon(client, name, mine)
             else:
-                after[name] = cordon.uncordoned(node) if check else cordon.uncordon(client, name)
+                after[name] = cordon.uncordoned(node, run) if check else cordon.uncordon(client, name, run)
         except KubeError as error:
             error.details.update(_changed(state, found, after))
             raise
@@ -136,6 +141,10 @@ class _Drain:
         for name, each in self.bound.items():
             for pod in filter(own.is_pod, each):
                 self.deferred[name] = f"pod {pods.named(pod)} on it runs this very job"
+        if self.params["continues"]:
+            self.failed = {name: lost for name in self.targets if (lost := self.lost(self.found[name]))}
+        if self.failed:
+            self.stop_failed(check, "the drain is not this run's any more, and no pod is evicted from now on")
         remover = Remover(self.client, eviction_version(self.client))
         if not self.resumed or check:
             there = {name: self.bound[name] for name in self.targets}
@@ -162,8 +171,14 @@ class _Drain:
     @property
     def resumed(self) -> bool:
         """Whether this very run began the drain of each of the nodes, in a call before this."""
-        records = [cordon.record(self.found[name], DRAIN) for name in self.targets]
-        return bool(records) and all(record and record.run == self.mine.run for record in records)
+        return bool(self.targets) and all(cordon.drains(self.found[name], self.mine.run) for name in self.targets)
+
+    def lost(self, node: Object) -> str | None:
+        """Why a node whose drain this run began is not its own any more, None where it is."""
+        other = cordon.record(node, DRAIN)
+        if other and other.run != self.mine.run:
+            return f"run {other.run} drains it now"
+        return None if cordon.is_cordoned(node) else "somebody uncordoned it, or replaced it"
 
     def judge(self) -> None:
         """Which nodes cannot be drained; what the filters refuse no ``preflight`` lets pass."""
@@ -201,7 +216,7 @@ class _Drain:
             self.stop_failed(False, "some pods cannot be evicted")
         try:
             for name in self.targets if finished else ():
-                self.after[name] = cordon.stop(self.client, name)
+                self.after[name] = cordon.stop(self.client, name, self.mine.run)
         except KubeError as error:
             error.details.update(self.result(finished=False))
             raise
@@ -215,6 +230,8 @@ class _Drain:
     def stop_failed(self, check: bool, what: str) -> NoReturn:
         """Leave the nodes as ``on_failure`` says, and raise the BulwarkError of it."""
         notes = []
+        # What it began it ends, unless another has taken that over meanwhile.
+        run = self.mine.run if self.started or self.params["continues"] else None
         for name in self.targets:
             ours = self.params["on_failure"] == "uncordon"
             node = self.after[name]
@@ -222,7 +239,8 @@ class _Drain:
                 if check:
                     self.after[name] = cordon.uncordoned(node) if ours else node
                 else:
-                    self.after[name] = cordon.uncordon(self.client, name) if ours else cordon.stop(self.client, name)
+                    change = cordon.uncordon if ours else cordon.stop
+                    self.after[name] = change(self.client, name, run)
             except KubeError as error:
                 notes.append(f"{name} is still cordoned by this run, and the next uncordons it: {error}")
         text = "; ".join(f"{name}: {reason}" for name, reason in list(self.failed.items())[:_SHOWN])

@@ -65,7 +65,7 @@ class Stage:
                 assert module_name == "bulwark.node.reboot_lock"
                 self.renewals.append((self.time, module_args))
                 return self.lock.pop(0) if self.lock else {"changed": False}
-            self.asked.append(module_args)
+            self.asked.append(dict(module_args))
             self.time += module_args["slice"]
             return left.pop(0) if len(left) > 1 else left[0]
 
@@ -100,6 +100,7 @@ def test_slices_have_one_run_and_become_one_result(monkeypatch: pytest.MonkeyPat
         ("x", "gone", 20.0, 1, None),
         ("y", "gone", 43.5, 3, None),
     ]
+    assert ["continues" in each for each in stage.asked] == [False, True, True]
     assert found["nodes"][0]["verdict"] == "slow"
     assert found["diff"] == {"before": {"first": False}, "after": {"pods": []}}
     assert stage.shown[:3] == [
@@ -202,7 +203,8 @@ def test_without_the_lock_nothing_goes_on(monkeypatch: pytest.MonkeyPatch, on_fa
     assert found["msg"] == "node_drain: the lock is lost, and no pod was evicted from then on: held by another"
     assert len(stage.asked) == asked
     if on_failure == "uncordon":
-        assert stage.asked[-1]["state"] == "uncordoned"
+        # What a successor drains by now is not opened.
+        assert (stage.asked[-1]["state"], stage.asked[-1]["continues"]) == ("uncordoned", True)
         assert (found["nodes"][0]["state"], found["nodes"][0]["cordoned"]) == ("stopped", False)
 
 

@@ -828,3 +828,72 @@ def test_what_was_evicted_is_told_where_another_eviction_stops_it(
     assert str(error).startswith("the drain was stopped: a: create pods/eviction ")
     assert {row["name"]: row["state"] for row in error.details["pods"]} == {"api": "there", "web": "leaving"}
     assert error.details["changed"] is True
+
+
+def closed_budget(cluster: Cluster) -> None:
+    """A pod on a, and on b, that cannot go for now."""
+    cluster.deployment("web", ["a", "b"], "spare")
+    cluster.pod("web-2", "spare", labels={"app": "web"}, ready=False)
+    cluster.budget("web", {"app": "web"}, minAvailable=2)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "left"),
+    [
+        ("uncordoned", "somebody uncordoned it, or replaced it", []),
+        ("drained", "run run-2 drains it now", ["bulwark.node/cordon", "bulwark.node/drain"]),
+    ],
+)
+def test_whoever_ends_a_drain_between_its_slices_is_not_overruled(
+    drain: Run, cluster: Cluster, kube: FakeKube, state: str, reason: str, left: list[str]
+) -> None:
+    closed_budget(cluster)
+    assert drain(slice=20, nodes=["a", "b"])["finished"] is False
+    drain(state=state, slice=20, run_id="run-2")
+    asked = len(evicted(kube))
+    error = drain.failing(slice=20, nodes=["a", "b"], continues=True)
+    assert str(error) == f"the drain is not this run's any more, and no pod is evicted from now on: a: {reason}"
+    assert [each["state"] for each in error.details["nodes"]] == ["failed", "stopped"]
+    assert len(evicted(kube)) == asked
+    assert node(kube) == {"cordoned": bool(left), "ours": left}
+    # It was this run's alone.
+    assert node(kube, "b") == {"cordoned": False, "ours": []}
+
+
+def test_a_drain_whose_end_was_not_answered_goes_on(drain: Run, cluster: Cluster, kube: FakeKube) -> None:
+    cluster.pod("slow", "a", grace=30)
+    assert drain(slice=20, nodes=["a", "b"])["finished"] is False
+    real = kube.store.patch
+
+    def last(*args: Any, **kwargs: Any) -> Any:
+        kube.fault(lost="before", times=1000)
+        return real(*args, **kwargs)
+
+    kube.store.patch = last  # type: ignore[method-assign]
+    assert drain.failing(slice=20, nodes=["a", "b"], continues=True).details["status"] is None
+    kube.faults.clear()
+    kube.store.patch = real  # type: ignore[method-assign]
+    assert node(kube) == {"cordoned": True, "ours": ["bulwark.node/cordon"]}
+    ran = drain(slice=20, nodes=["a", "b"], continues=True)
+    assert [each["state"] for each in ran["nodes"]] == ["drained"] * 2
+
+
+@pytest.mark.parametrize("on_failure", ["uncordon", "keep"])
+def test_what_another_run_took_over_within_a_slice_stays_its_own(
+    drain: Run, cluster: Cluster, kube: FakeKube, time: ClusterTime, on_failure: str
+) -> None:
+    closed_budget(cluster)
+    record = {"bulwark.node/drain": '{"run": "run-2", "at": "2026-01-02T03:04:05Z"}'}
+    time.at.append((5, lambda: cluster.store.edit("nodes", "", "a", {"metadata": {"annotations": record}})))
+    assert "not drained within 30 s" in str(drain.failing(timeout=30, on_failure=on_failure))
+    assert node(kube) == {"cordoned": True, "ours": ["bulwark.node/cordon", "bulwark.node/drain"]}
+
+
+@pytest.mark.parametrize(("run", "cordoned"), [("run-1", False), ("run-2", True)])
+def test_a_run_that_lost_its_lock_opens_what_it_drains_alone(
+    drain: Run, cluster: Cluster, kube: FakeKube, run: str, cordoned: bool
+) -> None:
+    closed_budget(cluster)
+    assert drain(slice=20)["finished"] is False
+    assert drain(state="uncordoned", run_id=run, continues=True)["changed"] is not cordoned
+    assert node(kube)["cordoned"] is cordoned
