@@ -55,7 +55,7 @@ def record(node: Mapping[str, Any], annotation: str) -> Record | None:
     try:
         found = json.loads((node["metadata"].get("annotations") or {})[annotation])
         return Record(printable(str(found["run"])), moment(found["at"]))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
 
 
