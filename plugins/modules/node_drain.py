@@ -74,6 +74,7 @@ options:
     description:
       - With V(enforce) a drain that has pods with the verdict V(impossible) does not begin.
       - With V(report) it begins all the same, and waits for them until O(timeout).
+      - Pods with the action V(refuse) let no drain begin, as with C(kubectl drain).
     type: str
     choices:
       - enforce
@@ -203,10 +204,10 @@ EXAMPLES = r"""
   bulwark.node.node_drain:
     state: drained
     nodes: [worker-1, worker-2]
-    preflight: report
   check_mode: true
   delegate_to: localhost
   register: ahead
+  failed_when: ahead is failed and ahead.pods is not defined
 
 - name: Show the pods that would not go at once
   ansible.builtin.debug:
@@ -261,7 +262,8 @@ nodes:
     state:
       description:
         - V(drained), V(failed), V(deferred) for the node of this very job, and V(stopped) where another of the nodes failed.
-        - V(cordoned) or V(schedulable) with the other values of O(state). V(draining) in a slice that is not the last.
+        - V(cordoned) or V(schedulable) with the other values of O(state). V(draining) in a slice that is not the last, and
+          in a check of pods that are V(impossible), with O(preflight=report).
       type: str
       sample: drained
     reason:

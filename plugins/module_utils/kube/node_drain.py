@@ -257,8 +257,8 @@ class _Drain:
             if node not in self.deferred
         ]
         for row in rows:
-            if check and not self.failed and row["action"] in REMOVED:
-                row["state"] = "gone"
+            if check and not self.failed and row["verdict"] != "impossible":
+                row["state"] = {**dict.fromkeys(REMOVED, "gone"), "wait": "left"}.get(row["action"], row["state"])
         nodes = [self.node(name, rows, finished) for name in self.found]
         before = {name: _shown(self.found[name], self.to_go(rows, name)) for name in self.found}
         after = {
@@ -299,7 +299,7 @@ class _Drain:
         verdict = worst(row["verdict"] for row in mine if row["verdict"]) if self.plan or not mine else None
         if name in self.failed:
             return _node(name, self.after[name], "failed", self.failed[name], verdict, len(left))
-        state = "stopped" if self.failed else "drained" if finished else "draining"
+        state = "stopped" if self.failed else "drained" if finished and not left else "draining"
         return _node(name, self.after[name], state, None, verdict, len(left))
 
 

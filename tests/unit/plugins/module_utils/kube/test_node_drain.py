@@ -229,6 +229,19 @@ def test_a_budget_that_is_closed_for_minutes_is_waited_for(drain: Run, cluster: 
     assert 60 < row["attempts"] <= 82
 
 
+def test_a_check_tells_what_would_be_left(drain: Run, cluster: Cluster, time: ClusterTime) -> None:
+    cluster.deployment("web", ["a"], "spare")
+    cluster.budget("web", {"app": "web"}, minAvailable=1)
+    cluster.pod("batch", "b", ("Job", "batch"), labels={"app": "batch"})
+    rules = [{"selector": "app=batch", "action": "wait"}]
+    ahead = drain(nodes=["a", "b"], check=True, preflight="report", rules=rules)
+    assert [(each["state"], each["pods_left"]) for each in ahead["nodes"]] == [("draining", 1), ("drained", 0)]
+    assert [row["state"] for row in ahead["pods"]] == ["there", "left"]
+    done = {"status": {"phase": "Succeeded"}}
+    time.at.append((30, lambda: cluster.store.edit("pods", "default", "batch", done)))
+    assert drain(nodes=["b"], rules=rules)["nodes"][0]["pods_left"] == 0
+
+
 def test_its_time_over_it_opens_what_is_its_own_and_says_what_waits(
     drain: Run, cluster: Cluster, kube: FakeKube
 ) -> None:
@@ -508,6 +521,26 @@ def test_the_node_of_this_very_job_is_deferred(drain: Run, cluster: Cluster, kub
     assert evicted(kube) == ["web-1"]
     drain.environment = {}
     assert drain(nodes=["a"], job_id="8", force=True)["nodes"][0]["state"] == "drained"
+
+
+@pytest.mark.parametrize("job", ["7", None])
+def test_the_pod_that_runs_this_and_the_pod_of_its_job_are_both_its_own(
+    drain: Run, cluster: Cluster, kube: FakeKube, job: str | None
+) -> None:
+    runner = cluster.pod("runner", "a", None, labels={"ansible-awx-job-id": "8"})
+    cluster.pod("automation-job-7-x", "b", None, labels={"ansible-awx-job-id": "7"})
+    cluster.pod("other", "spare", None)
+    drain.environment = {"POD_UID": runner["metadata"]["uid"], "POD_NAME": "other"}
+    ran = drain(nodes=["a", "b", "spare"], check=True, job_id=job, force=True)
+    assert [each["state"] for each in ran["nodes"]] == ["deferred", "deferred" if job else "drained", "drained"]
+
+
+def test_in_a_pod_its_hostname_tells_which_it_is(drain: Run, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "runner")
+    cluster.pod("runner", "a", None)
+    for environment, told in (({}, "drained"), ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "deferred")):
+        drain.environment = environment
+        assert drain(check=True, force=True)["nodes"][0]["state"] == told
 
 
 def test_without_evictions_pods_are_deleted(
