@@ -65,6 +65,8 @@ def act(
     for name in ("timeout", "slice", "parallel"):
         if params[name] < 1:
             raise OptionError(name, params[name], "1 or more")
+    if options.delete_after is not None and options.delete_after >= params["timeout"]:
+        raise OptionError("delete_after", options.delete_after, f"less than timeout, which is {params['timeout']}")
     names = list(dict.fromkeys(params["nodes"]))
     found = {name: client.get(NODES, name) for name in names}
     mine = cordon.Record(params["run_id"] or uuid.uuid4().hex, now())

@@ -930,3 +930,9 @@ def test_a_run_that_lost_its_lock_opens_what_it_drains_alone(
     assert drain(slice=20)["finished"] is False
     assert drain(state="uncordoned", run_id=run, continues=True)["changed"] is not cordoned
     assert node(kube)["cordoned"] is cordoned
+
+
+@pytest.mark.parametrize("seconds", [60, 1800])
+def test_a_deletion_that_the_timeout_comes_before_is_no_option(drain: Run, cluster: Cluster, seconds: int) -> None:
+    error = drain.failing(check=True, delete_after=seconds, timeout=60)
+    assert str(error) == f"delete_after: got {seconds}, expected less than timeout, which is 60"
