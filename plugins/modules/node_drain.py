@@ -390,7 +390,6 @@ seconds_left:
   sample: 1740
 """
 
-import datetime
 import os
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
@@ -402,14 +401,10 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.node_drain impor
 def main() -> None:
     module = KubeModule(argument_spec={**NODE_DRAIN_SPEC, **ARGUMENT_SPEC}, supports_check_mode=True)
     try:
-        done = act(connect(module.params), module.params, module.check_mode, os.environ, _now)
+        done = act(connect(module.params), module.params, module.check_mode, os.environ)
     except BulwarkError as error:
         module.fail_json(**{"changed": False, **error.details, "msg": f"node_drain: {error}"})
     module.exit_json(**done)
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.timezone.utc)
 
 
 if __name__ == "__main__":

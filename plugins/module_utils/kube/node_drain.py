@@ -55,7 +55,6 @@ def act(
     params: Mapping[str, Any],
     check: bool,
     environment: Mapping[str, str],
-    now: Callable[[], datetime.datetime],
 ) -> dict[str, Any]:
     """What the module returns. ``params`` as NODE_DRAIN_SPEC; ``environment`` may name the pod that we run in.
 
@@ -69,6 +68,11 @@ def act(
         raise OptionError("delete_after", options.delete_after, f"less than timeout, which is {params['timeout']}")
     names = list(dict.fromkeys(params["nodes"]))
     found = {name: client.get(NODES, name) for name in names}
+
+    def now() -> datetime.datetime:
+        # The server's, as the times of its pods are; ours may be another, and each run's another again.
+        return datetime.datetime.fromtimestamp(client.now(), datetime.timezone.utc)
+
     mine = cordon.Record(params["run_id"] or uuid.uuid4().hex, now())
     if params["state"] == "drained":
         with ThreadPoolExecutor(params["parallel"]) as pool:

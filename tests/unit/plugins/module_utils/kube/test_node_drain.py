@@ -71,7 +71,7 @@ class Run:
             {**{name: each.get("default") for name, each in NODE_DRAIN_SPEC["rules"]["options"].items()}, **rule}
             for rule in given["rules"]
         ]
-        return act(client or self.client, given, check, self.environment, lambda: self.kube.store.now)
+        return act(client or self.client, given, check, self.environment)
 
     def failing(self, **params: Any) -> BulwarkError:
         with pytest.raises(BulwarkError) as caught:
@@ -936,3 +936,15 @@ def test_a_run_that_lost_its_lock_opens_what_it_drains_alone(
 def test_a_deletion_that_the_timeout_comes_before_is_no_option(drain: Run, cluster: Cluster, seconds: int) -> None:
     error = drain.failing(check=True, delete_after=seconds, timeout=60)
     assert str(error) == f"delete_after: got {seconds}, expected less than timeout, which is 60"
+
+
+@pytest.mark.parametrize("wrong", [-3600, 3600])
+def test_a_wrong_clock_of_ours_changes_nothing(
+    drain: Run, cluster: Cluster, kube: FakeKube, time: ClusterTime, wrong: int
+) -> None:
+    # Young, and free to come back: not to be taken for one that did.
+    cluster.deployment("web", ["a"], "spare", tolerations=[{"operator": "Exists"}])
+    clock = time.clock()
+    drain.client.clock = dataclasses.replace(clock, wall=lambda: kube.store.now.timestamp() + wrong)
+    drain()
+    assert cluster.names("a") == []
