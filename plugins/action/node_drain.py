@@ -48,7 +48,7 @@ class ActionModule(ActionBase):
         so_far: dict[str, Any] | None = None
         while True:
             if lock and lock.is_due() and (refused := self._renew(lock, task_vars)):
-                return {**result, **self._stopped(so_far, refused, arguments, task_vars)}
+                return {**result, **self._stopped(lock, so_far, refused, arguments, task_vars)}
             ran = self._execute_module(module_args=arguments, task_vars=task_vars)
             if so_far and _unanswered(ran):
                 # A call that begins needs an answer; the drain as a whole has its timeout for that.
@@ -60,13 +60,16 @@ class ActionModule(ActionBase):
             so_far = _merged(so_far, ran)
             if ran.get("failed") or ran.get("finished", True):
                 return {**result, **so_far}
+            # Who ended the drain meanwhile, or took it over, is not to be overruled.
+            arguments["continues"] = True
             for line in _progress(ran):
                 display.display(line)
 
     def _renew(self, lock: _Lock, task_vars: dict[str, Any] | None) -> dict[str, Any] | None:
         """Renew the lock, and what the module of it said where that is not ours any more.
 
-        Where nobody answered it is still ours, until its own time is over, and that is tried again after the next slice.
+        Where nobody answered it is still ours, until its own time is over, and that is tried again after the next slice;
+        but at first, when nothing is begun, nobody has said that it is.
         """
         if self._task.check_mode:
             return None
@@ -79,13 +82,19 @@ class ActionModule(ActionBase):
 
     def _stopped(
         self,
+        lock: _Lock,
         so_far: dict[str, Any] | None,
         refused: Mapping[str, Any],
         arguments: Mapping[str, Any],
         task_vars: dict[str, Any] | None,
     ) -> dict[str, Any]:
         """Without the lock nothing goes on; what the drain began is left as its option says."""
-        told = f"node_drain: the lock is lost, and no pod was evicted from then on: {refused.get('msg')}"
+        said = (
+            "is lost, and no pod was evicted from then on"
+            if lock.known
+            else "could not be renewed, and nothing was begun"
+        )
+        told = f"node_drain: the lock {said}: {refused.get('msg')}"
         ended: dict[str, Any] = {**(so_far or {"changed": False}), "finished": True, "failed": True, "msg": told}
         if so_far and arguments.get("on_failure", "uncordon") == "uncordon":
             opened = self._execute_module(module_args={**arguments, "state": "uncordoned"}, task_vars=task_vars)
@@ -113,11 +122,15 @@ class ActionModule(ActionBase):
 
 @dataclass
 class _Lock:
-    """A lock that this run holds: how to renew it, and until when it is held if nobody does."""
+    """A lock that this run holds: how to renew it, and until when it is held if nobody does.
+
+    ``known``: whether it was ever told that it does.
+    """
 
     arguments: dict[str, Any]
     ttl: int
     since: float
+    known: bool = False
 
     @classmethod
     def of(cls, arguments: dict[str, Any]) -> _Lock | None:
@@ -138,10 +151,10 @@ class _Lock:
         return time.monotonic() >= self.since + self.ttl / 3
 
     def is_over(self) -> bool:
-        return time.monotonic() >= self.since + self.ttl
+        return not self.known or time.monotonic() >= self.since + self.ttl
 
     def renewed(self) -> None:
-        self.since = time.monotonic()
+        self.since, self.known = time.monotonic(), True
 
 
 def _number(given: Any, default: int) -> int:
@@ -163,7 +176,7 @@ def _merged(before: dict[str, Any] | None, ran: dict[str, Any]) -> dict[str, Any
     if before is None:
         return ran
     if "pods" not in ran:
-        return {**before, **ran}
+        return {**before, **ran, "changed": before["changed"] or bool(ran.get("changed"))}
     rows = {row["uid"]: row for row in ran["pods"]}
     pods = [_pod(row, rows.pop(row["uid"], None)) for row in before["pods"]] + list(rows.values())
     order = [node["name"] for node in ran["nodes"]]

@@ -74,6 +74,7 @@ options:
     description:
       - With V(enforce) a drain that has pods with the verdict V(impossible) does not begin.
       - With V(report) it begins all the same, and waits for them until O(timeout).
+      - Pods with the action V(refuse) let no drain begin, as with C(kubectl drain).
     type: str
     choices:
       - enforce
@@ -185,6 +186,12 @@ options:
       - More than 20 is taken for 20.
     type: int
     default: 20
+  continues:
+    description:
+      - Whether this goes on with a drain that O(run_id) began, as the action plugin says from the second slice on.
+      - Nodes that somebody uncordoned since, or that another run drains, are left as they are then, and a drain with such a node fails.
+    type: bool
+    default: false
 notes:
   - It takes the rights to get and patch nodes, to list pods and budgets, to get DaemonSets, to create C(pods/eviction) and, where pods are
     deleted, to delete pods. The right to list persistent volumes lets it name those that stay on the node.
@@ -197,10 +204,10 @@ EXAMPLES = r"""
   bulwark.node.node_drain:
     state: drained
     nodes: [worker-1, worker-2]
-    preflight: report
   check_mode: true
   delegate_to: localhost
   register: ahead
+  failed_when: ahead is failed and ahead.pods is not defined
 
 - name: Show the pods that would not go at once
   ansible.builtin.debug:
@@ -255,7 +262,8 @@ nodes:
     state:
       description:
         - V(drained), V(failed), V(deferred) for the node of this very job, and V(stopped) where another of the nodes failed.
-        - V(cordoned) or V(schedulable) with the other values of O(state). V(draining) in a slice that is not the last.
+        - V(cordoned) or V(schedulable) with the other values of O(state). V(draining) in a slice that is not the last, and
+          in a check of pods that are V(impossible), with O(preflight=report).
       type: str
       sample: drained
     reason:
@@ -382,7 +390,6 @@ seconds_left:
   sample: 1740
 """
 
-import datetime
 import os
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
@@ -394,13 +401,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.node_drain impor
 def main() -> None:
     module = KubeModule(argument_spec={**NODE_DRAIN_SPEC, **ARGUMENT_SPEC}, supports_check_mode=True)
     try:
-        client = connect(module.params)
-
-        def now() -> datetime.datetime:
-            # The server's clock, which every run has alike, and by which its objects are dated.
-            return datetime.datetime.fromtimestamp(client.now(), datetime.timezone.utc)
-
-        done = act(client, module.params, module.check_mode, os.environ, now)
+        done = act(connect(module.params), module.params, module.check_mode, os.environ)
     except BulwarkError as error:
         module.fail_json(**{"changed": False, **error.details, "msg": f"node_drain: {error}"})
     module.exit_json(**done)

@@ -66,7 +66,7 @@ def ours(kube: FakeKube, certificates: Certificates, check: bool = False, **para
     given = {name: spec.get("default") for name, spec in NODE_DRAIN_SPEC.items()}
     client = connect({"host": kube.url, "api_key": "cluster-admin", "ca_cert": certificates.authority})
     try:
-        return act(client, {**given, "state": "drained", **params}, check, {}, lambda: kube.store.now)
+        return act(client, {**given, "state": "drained", **params}, check, {})
     except BulwarkError as error:
         return error.details
 

@@ -197,7 +197,7 @@ def test_the_documented_drain_is_one_that_is_foretold() -> None:
         params = {name: spec.get("default") for name, spec in node_drain.NODE_DRAIN_SPEC.items()}
         params |= {"state": "drained", "nodes": ["worker-1"], "run_id": documented["nodes"][0]["run_id"]}
         client = connect({"host": kube.url, "api_key": "cluster-admin"})
-        found = node_drain.act(client, params, True, {}, lambda: kube.store.now)
+        found = node_drain.act(client, params, True, {})
         found["pods"] = [{**found["pods"][0], "uid": documented["pods"][0]["uid"]}]
         assert found == documented
         started = cordon.cordoned(kube.store.all("nodes")[0], cordon.Record("4f0c1f0e", kube.store.now))

@@ -27,6 +27,7 @@ __all__ = [
     "begun",
     "cordon",
     "cordoned",
+    "drains",
     "is_cordoned",
     "is_ours",
     "record",
@@ -54,7 +55,7 @@ def record(node: Mapping[str, Any], annotation: str) -> Record | None:
     try:
         found = json.loads((node["metadata"].get("annotations") or {})[annotation])
         return Record(printable(str(found["run"])), moment(found["at"]))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
 
 
@@ -87,8 +88,13 @@ def cordoned(node: Object, mine: Record) -> Object:
     return new
 
 
-def uncordoned(node: Object) -> Object:
-    """The node without our cordon and without our records; a cordon of others stays."""
+def uncordoned(node: Object, run: str | None = None) -> Object:
+    """The node without our cordon and without our records; a cordon of others stays.
+
+    With ``run`` as it is where that does not drain it any more: who took it over has the cordon too.
+    """
+    if not _is_of(node, run):
+        return node
     new = _annotated(_annotated(node, CORDON, None), DRAIN, None)
     if is_ours(node):
         new["spec"].pop("unschedulable")
@@ -97,9 +103,8 @@ def uncordoned(node: Object) -> Object:
 
 def begun(node: Object, mine: Record) -> Object:
     """The cordoned node with the record of our drain; that of the same run stays as it is, and its time goes on."""
-    known = record(node, DRAIN)
     new = cordoned(node, mine)
-    return new if known and known.run == mine.run else _annotated(new, DRAIN, str(mine))
+    return new if drains(node, mine.run) else _annotated(new, DRAIN, str(mine))
 
 
 def cordon(client: Client, name: str, mine: Record) -> Object:
@@ -107,9 +112,9 @@ def cordon(client: Client, name: str, mine: Record) -> Object:
     return client.change(NODES, name, lambda node: cordoned(node, mine))
 
 
-def uncordon(client: Client, name: str) -> Object:
-    """Take our cordon and our records away. Raises KubeError."""
-    return client.change(NODES, name, uncordoned)
+def uncordon(client: Client, name: str, run: str | None = None) -> Object:
+    """Take our cordon and our records away, with ``run`` only where that drains it. Raises KubeError."""
+    return client.change(NODES, name, lambda node: uncordoned(node, run))
 
 
 def start(client: Client, name: str, mine: Record) -> Object:
@@ -117,9 +122,19 @@ def start(client: Client, name: str, mine: Record) -> Object:
     return client.change(NODES, name, lambda node: begun(node, mine))
 
 
-def stop(client: Client, name: str) -> Object:
-    """The drain is over; the cordon stays. Raises KubeError."""
-    return client.change(NODES, name, lambda node: _annotated(node, DRAIN, None))
+def stop(client: Client, name: str, run: str | None = None) -> Object:
+    """The drain is over, with ``run`` only that one's; the cordon stays. Raises KubeError."""
+    return client.change(NODES, name, lambda node: _annotated(node, DRAIN, None) if _is_of(node, run) else node)
+
+
+def drains(node: Mapping[str, Any], run: str) -> bool:
+    """Whether this run drains the node: it began to, and no other has since."""
+    known = record(node, DRAIN)
+    return known is not None and known.run == run
+
+
+def _is_of(node: Mapping[str, Any], run: str | None) -> bool:
+    return run is None or drains(node, run)
 
 
 def _annotated(node: Object, key: str, value: str | None) -> Object:

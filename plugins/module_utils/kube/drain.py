@@ -181,7 +181,8 @@ class _Case:
     def daemon_set(self) -> Decision | None:
         """``daemonSetFilter``."""
         owner = pods.controller(self.pod)
-        if not owner or owner["kind"] != "DaemonSet" or not owner["apiVersion"].startswith("apps/"):
+        # By kind alone, as kubectl: those of other APIs (OpenKruise) count as gone, and are not evicted unasked.
+        if not owner or owner["kind"] != "DaemonSet":
             return None
         if pods.finished(self.pod):
             return None

@@ -169,17 +169,24 @@ class Drainer:
         ]
         answers = list(self._pool.map(lambda each: self._remove(each, end), due))
         for each, (tried, answer) in zip(due, answers):
-            if tried:
+            if tried and not isinstance(answer, KubeError):
                 self._take(each, answer)
+        # Not before what the others did is known.
+        for _tried, answer in answers:
+            if isinstance(answer, KubeError):
+                raise answer
         return any(tried and answer is None for tried, answer in answers)
 
-    def _remove(self, each: Tracked, end: float) -> tuple[bool, Refusal | None]:
-        """In a thread of the pool: whether it was tried, and what came of it."""
+    def _remove(self, each: Tracked, end: float) -> tuple[bool, Refusal | KubeError | None]:
+        """In a thread of the pool: whether it was tried, and what came of it; a KubeError stops the drain."""
         now = self._clock.monotonic()
         if now >= end or now < self._busy_until:
             return False, None
         with self._remover.client.within(max(1.0, min(_PATIENCE, end - now))):
-            answer = self._remover.remove(each.pod, self._action(each), each.decision.grace)
+            try:
+                answer = self._remover.remove(each.pod, self._action(each), each.decision.grace)
+            except KubeError as error:
+                return True, error
         if answer and answer.kind == "busy" and answer.after:
             # The server asks all of us to slow down.
             self._busy_until = self._clock.monotonic() + answer.after
@@ -187,9 +194,13 @@ class Drainer:
 
     def _action(self, each: Tracked) -> str:
         """Deletion in place of eviction once its time has come, where there is consent."""
-        after = self._options.delete_after
-        late = after is not None and (self._now() - self._started).total_seconds() >= after
+        late = self._options.delete_after is not None and self._until_deletion() <= 0
         return "delete" if late else each.decision.action
+
+    def _until_deletion(self) -> float:
+        """Seconds until what was not evicted is deleted; 0 where that time has come, and where there is no consent to it."""
+        after = self._options.delete_after or 0
+        return max(0.0, after - (self._now() - self._started).total_seconds())
 
     def _take(self, each: Tracked, answer: Refusal | None) -> None:
         """What came of a try."""
@@ -203,8 +214,11 @@ class Drainer:
             each.end("gone", now)
         else:
             each.waits_for = {"kind": answer.kind, "detail": answer.text}
-            if answer.after is None:
+            if answer.after is None and (each.decision.action != "evict" or self._until_deletion() <= 0):
                 each.end("failed", now)
+            elif answer.after is None:
+                # No eviction will do, but there is consent to delete it then.
+                each.due = now + self._until_deletion()
             else:
                 each.due = now + max(answer.after, _SOON)
 

@@ -37,6 +37,7 @@ NODE_DRAIN_SPEC: dict[str, Any] = {
     "job_id": {"type": "str"},
     "timeout": {"type": "int", "default": 1800},
     "slice": {"type": "int", "default": 20},
+    "continues": {"type": "bool", "default": False},
     "preflight": {"type": "str", "choices": ["enforce", "report"], "default": "enforce"},
     "on_failure": {"type": "str", "choices": ["uncordon", "keep"], "default": "uncordon"},
     "parallel": {"type": "int", "default": 10},
@@ -54,7 +55,6 @@ def act(
     params: Mapping[str, Any],
     check: bool,
     environment: Mapping[str, str],
-    now: Callable[[], datetime.datetime],
 ) -> dict[str, Any]:
     """What the module returns. ``params`` as NODE_DRAIN_SPEC; ``environment`` may name the pod that we run in.
 
@@ -64,26 +64,37 @@ def act(
     for name in ("timeout", "slice", "parallel"):
         if params[name] < 1:
             raise OptionError(name, params[name], "1 or more")
+    if options.delete_after is not None and options.delete_after >= params["timeout"]:
+        raise OptionError("delete_after", options.delete_after, f"less than timeout, which is {params['timeout']}")
     names = list(dict.fromkeys(params["nodes"]))
     found = {name: client.get(NODES, name) for name in names}
+
+    def now() -> datetime.datetime:
+        # The server's, as the times of its pods are; ours may be another, and each run's another again.
+        return datetime.datetime.fromtimestamp(client.now(), datetime.timezone.utc)
+
     mine = cordon.Record(params["run_id"] or uuid.uuid4().hex, now())
     if params["state"] == "drained":
         with ThreadPoolExecutor(params["parallel"]) as pool:
             return _Drain(client, params, options, pool, found, mine, now).act(check, environment)
-    return _change(client, params["state"], found, mine, check)
+    return _change(client, params["state"], found, mine, params["continues"], check)
 
 
 def _change(
-    client: Client, state: str, found: Mapping[str, Object], mine: cordon.Record, check: bool
+    client: Client, state: str, found: Mapping[str, Object], mine: cordon.Record, continues: bool, check: bool
 ) -> dict[str, Any]:
-    """Cordon or uncordon alone. Raises KubeError, whose details have the nodes that were changed until then."""
+    """Cordon or uncordon alone; uncordon, where it ``continues`` a drain, what that run drains alone.
+
+    Raises KubeError, whose details have the nodes that were changed until then.
+    """
     after = dict(found)
+    run = mine.run if continues else None
     for name, node in found.items():
         try:
             if state == "cordoned":
                 after[name] = cordon.cordoned(node, mine) if check else cordon.cordon(client, name, mine)
             else:
-                after[name] = cordon.uncordoned(node) if check else cordon.uncordon(client, name)
+                after[name] = cordon.uncordoned(node, run) if check else cordon.uncordon(client, name, run)
         except KubeError as error:
             error.details.update(_changed(state, found, after))
             raise
@@ -136,6 +147,10 @@ class _Drain:
         for name, each in self.bound.items():
             for pod in filter(own.is_pod, each):
                 self.deferred[name] = f"pod {pods.named(pod)} on it runs this very job"
+        if self.params["continues"]:
+            self.failed = {name: lost for name in self.targets if (lost := self.lost(self.found[name]))}
+        if self.failed:
+            self.stop_failed(check, "the drain is not this run's any more, and no pod is evicted from now on")
         remover = Remover(self.client, eviction_version(self.client))
         if not self.resumed or check:
             there = {name: self.bound[name] for name in self.targets}
@@ -149,7 +164,9 @@ class _Drain:
         if check:
             self.after.update({name: cordon.cordoned(self.found[name], self.mine) for name in self.targets})
             return self.result(finished=True, check=True)
-        if not self.resumed and not any(each.decision.action in (*REMOVED, "wait") for each in self.plan):
+        # Until a node is cordoned something may still come to it, and so it is looked at again.
+        closed = all(cordon.is_cordoned(self.found[name]) for name in self.targets)
+        if not self.resumed and closed and not any(each.decision.action in (*REMOVED, "wait") for each in self.plan):
             for name in self.targets:
                 cordon.cordon(self.client, name, self.mine)
                 self.after[name] = cordon.stop(self.client, name)
@@ -163,8 +180,14 @@ class _Drain:
     @property
     def resumed(self) -> bool:
         """Whether this very run began the drain of each of the nodes, in a call before this."""
-        records = [cordon.record(self.found[name], DRAIN) for name in self.targets]
-        return bool(records) and all(record and record.run == self.mine.run for record in records)
+        return bool(self.targets) and all(cordon.drains(self.found[name], self.mine.run) for name in self.targets)
+
+    def lost(self, node: Object) -> str | None:
+        """Why a node whose drain this run began is not its own any more, None where it is."""
+        other = cordon.record(node, DRAIN)
+        if other and other.run != self.mine.run:
+            return f"run {other.run} drains it now"
+        return None if cordon.is_cordoned(node) else "somebody uncordoned it, or replaced it"
 
     def judge(self) -> None:
         """Which nodes cannot be drained; what the filters refuse no ``preflight`` lets pass."""
@@ -200,9 +223,12 @@ class _Drain:
             self.stop_failed(False, f"not drained within {self.params['timeout']} s")
         if finished and self.failed:
             self.stop_failed(False, "some pods cannot be evicted")
-        if finished:
-            for name in self.targets:
-                self.after[name] = cordon.stop(self.client, name)
+        try:
+            for name in self.targets if finished else ():
+                self.after[name] = cordon.stop(self.client, name, self.mine.run)
+        except KubeError as error:
+            error.details.update(self.result(finished=False))
+            raise
         return self.result(finished)
 
     def left(self, started: datetime.datetime) -> float:
@@ -213,6 +239,8 @@ class _Drain:
     def stop_failed(self, check: bool, what: str) -> NoReturn:
         """Leave the nodes as ``on_failure`` says, and raise the BulwarkError of it."""
         notes = []
+        # What it began it ends, unless another has taken that over meanwhile.
+        run = self.mine.run if self.started or self.params["continues"] else None
         for name in self.targets:
             ours = self.params["on_failure"] == "uncordon"
             node = self.after[name]
@@ -220,7 +248,8 @@ class _Drain:
                 if check:
                     self.after[name] = cordon.uncordoned(node) if ours else node
                 else:
-                    self.after[name] = cordon.uncordon(self.client, name) if ours else cordon.stop(self.client, name)
+                    change = cordon.uncordon if ours else cordon.stop
+                    self.after[name] = change(self.client, name, run)
             except KubeError as error:
                 notes.append(f"{name} is still cordoned by this run, and the next uncordons it: {error}")
         text = "; ".join(f"{name}: {reason}" for name, reason in list(self.failed.items())[:_SHOWN])
@@ -237,8 +266,8 @@ class _Drain:
             if node not in self.deferred
         ]
         for row in rows:
-            if check and not self.failed and row["action"] in REMOVED:
-                row["state"] = "gone"
+            if check and not self.failed and row["verdict"] != "impossible":
+                row["state"] = {**dict.fromkeys(REMOVED, "gone"), "wait": "left"}.get(row["action"], row["state"])
         nodes = [self.node(name, rows, finished) for name in self.found]
         before = {name: _shown(self.found[name], self.to_go(rows, name)) for name in self.found}
         after = {
@@ -279,7 +308,7 @@ class _Drain:
         verdict = worst(row["verdict"] for row in mine if row["verdict"]) if self.plan or not mine else None
         if name in self.failed:
             return _node(name, self.after[name], "failed", self.failed[name], verdict, len(left))
-        state = "stopped" if self.failed else "drained" if finished else "draining"
+        state = "stopped" if self.failed else "drained" if finished and not left else "draining"
         return _node(name, self.after[name], state, None, verdict, len(left))
 
 

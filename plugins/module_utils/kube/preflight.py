@@ -66,12 +66,13 @@ class Own:
 
     def is_pod(self, pod: Object) -> bool:
         """Whether this pod is the one."""
-        if self.uid:
-            return pods.uid(pod) == self.uid
+        if self.uid and pods.uid(pod) == self.uid:
+            return True
+        # The pod that a module runs in may be another than the job's.
         if self.job and labels_of(pod).get(_JOB_LABEL) == self.job:
             return True
         namespace, name = pods.key(pod)
-        return name == self.name and self.namespace in (None, namespace)
+        return not self.uid and name == self.name and self.namespace in (None, namespace)
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class Stage:
                 assert module_name == "bulwark.node.reboot_lock"
                 self.renewals.append((self.time, module_args))
                 return self.lock.pop(0) if self.lock else {"changed": False}
-            self.asked.append(module_args)
+            self.asked.append(dict(module_args))
             self.time += module_args["slice"]
             return left.pop(0) if len(left) > 1 else left[0]
 
@@ -100,6 +100,7 @@ def test_slices_have_one_run_and_become_one_result(monkeypatch: pytest.MonkeyPat
         ("x", "gone", 20.0, 1, None),
         ("y", "gone", 43.5, 3, None),
     ]
+    assert ["continues" in each for each in stage.asked] == [False, True, True]
     assert found["nodes"][0]["verdict"] == "slow"
     assert found["diff"] == {"before": {"first": False}, "after": {"pods": []}}
     assert stage.shown[:3] == [
@@ -160,7 +161,9 @@ def test_no_answer_for_good_ends_with_the_timeout_and_what_was_known(monkeypatch
 
 def test_a_refused_right_in_the_middle_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch, {}, ran([], False), {**UNANSWERED, "status": 403})
-    assert stage.run()["failed"] is True
+    found = stage.run()
+    # The first slice has changed something.
+    assert (found["failed"], found["changed"]) == (True, True)
     assert len(stage.asked) == 2
 
 
@@ -200,15 +203,20 @@ def test_without_the_lock_nothing_goes_on(monkeypatch: pytest.MonkeyPatch, on_fa
     assert found["msg"] == "node_drain: the lock is lost, and no pod was evicted from then on: held by another"
     assert len(stage.asked) == asked
     if on_failure == "uncordon":
-        assert stage.asked[-1]["state"] == "uncordoned"
+        # What a successor drains by now is not opened.
+        assert (stage.asked[-1]["state"], stage.asked[-1]["continues"]) == ("uncordoned", True)
         assert (found["nodes"][0]["state"], found["nodes"][0]["cordoned"]) == ("stopped", False)
 
 
-def test_a_lock_that_is_not_ours_at_first_lets_nothing_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("said", [{"failed": True, "msg": "held by another"}, UNANSWERED])
+def test_a_lock_that_nobody_says_is_ours_at_first_lets_nothing_begin(
+    monkeypatch: pytest.MonkeyPatch, said: dict[str, Any]
+) -> None:
     stage = Stage(monkeypatch, {"lock": LOCK}, ran([], True))
-    stage.lock = [{"failed": True, "msg": "held by another"}]
+    stage.lock = [said]
     found = stage.run()
     assert (found["failed"], found["changed"], stage.asked) == (True, False, [])
+    assert found["msg"] == f"node_drain: the lock could not be renewed, and nothing was begun: {said['msg']}"
 
 
 def test_a_lock_that_nobody_answers_for_is_held_until_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,8 @@ def test_a_cordon_of_another_in_between_is_seen(client: Client, kube: FakeKube) 
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[]", '{"run": "x"}', '{"run": "x", "at": "now"}', '{"run": "x", "at": 3}', "null"]
+    "text",
+    ["", "{}", "[]", '{"run": "x"}', '{"run": "x", "at": "now"}', '{"run": "x", "at": 3}', "null", "[" * 100_000],
 )
 def test_a_record_that_is_not_ours_in_form_is_none(text: str) -> None:
     assert cordon.record(node(True, record=text), CORDON) is None

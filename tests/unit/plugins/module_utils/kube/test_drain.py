@@ -61,6 +61,12 @@ GONE_AT = {"deletionTimestamp": "2026-01-02T03:03:05Z"}
         (pod(DAEMON), {}, "leave", "daemonset"),
         (pod(DAEMON), {"force": True, "delete_emptydir_data": True}, "leave", "daemonset"),
         (pod(DAEMON), {"ignore_daemonsets": False}, "refuse", "daemonset"),
+        (
+            pod({"ownerReferences": [{**DAEMON["ownerReferences"][0], "apiVersion": "apps.kruise.io/v1alpha1"}]}),
+            {},
+            "leave",
+            "daemonset",
+        ),
         (pod(DAEMON, phase="Failed"), {"ignore_daemonsets": False}, "evict", None),
         (pod(MIRROR), {}, "leave", "mirror"),
         (pod(MIRROR, EMPTYDIR), {}, "leave", "mirror"),

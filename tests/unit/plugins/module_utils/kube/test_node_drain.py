@@ -71,7 +71,7 @@ class Run:
             {**{name: each.get("default") for name, each in NODE_DRAIN_SPEC["rules"]["options"].items()}, **rule}
             for rule in given["rules"]
         ]
-        return act(client or self.client, given, check, self.environment, lambda: self.kube.store.now)
+        return act(client or self.client, given, check, self.environment)
 
     def failing(self, **params: Any) -> BulwarkError:
         with pytest.raises(BulwarkError) as caught:
@@ -227,6 +227,19 @@ def test_a_budget_that_is_closed_for_minutes_is_waited_for(drain: Run, cluster: 
     assert 400 < row["waited"] < 420
     # About every five seconds, not more often.
     assert 60 < row["attempts"] <= 82
+
+
+def test_a_check_tells_what_would_be_left(drain: Run, cluster: Cluster, time: ClusterTime) -> None:
+    cluster.deployment("web", ["a"], "spare")
+    cluster.budget("web", {"app": "web"}, minAvailable=1)
+    cluster.pod("batch", "b", ("Job", "batch"), labels={"app": "batch"})
+    rules = [{"selector": "app=batch", "action": "wait"}]
+    ahead = drain(nodes=["a", "b"], check=True, preflight="report", rules=rules)
+    assert [(each["state"], each["pods_left"]) for each in ahead["nodes"]] == [("draining", 1), ("drained", 0)]
+    assert [row["state"] for row in ahead["pods"]] == ["there", "left"]
+    done = {"status": {"phase": "Succeeded"}}
+    time.at.append((30, lambda: cluster.store.edit("pods", "default", "batch", done)))
+    assert drain(nodes=["b"], rules=rules)["nodes"][0]["pods_left"] == 0
 
 
 def test_its_time_over_it_opens_what_is_its_own_and_says_what_waits(
@@ -521,6 +534,26 @@ def test_the_node_of_this_very_job_is_deferred(drain: Run, cluster: Cluster, kub
     assert drain(nodes=["a"], job_id="8", force=True)["nodes"][0]["state"] == "drained"
 
 
+@pytest.mark.parametrize("job", ["7", None])
+def test_the_pod_that_runs_this_and_the_pod_of_its_job_are_both_its_own(
+    drain: Run, cluster: Cluster, kube: FakeKube, job: str | None
+) -> None:
+    runner = cluster.pod("runner", "a", None, labels={"ansible-awx-job-id": "8"})
+    cluster.pod("automation-job-7-x", "b", None, labels={"ansible-awx-job-id": "7"})
+    cluster.pod("other", "spare", None)
+    drain.environment = {"POD_UID": runner["metadata"]["uid"], "POD_NAME": "other"}
+    ran = drain(nodes=["a", "b", "spare"], check=True, job_id=job, force=True)
+    assert [each["state"] for each in ran["nodes"]] == ["deferred", "deferred" if job else "drained", "drained"]
+
+
+def test_in_a_pod_its_hostname_tells_which_it_is(drain: Run, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "runner")
+    cluster.pod("runner", "a", None)
+    for environment, told in (({}, "drained"), ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "deferred")):
+        drain.environment = environment
+        assert drain(check=True, force=True)["nodes"][0]["state"] == told
+
+
 def test_without_evictions_pods_are_deleted(
     drain: Run, cluster: Cluster, kube: FakeKube, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -557,6 +590,21 @@ def test_with_consent_what_was_not_evicted_is_deleted(
     ran = drain(delete_after=60)
     assert ran["pods"][0]["state"] == "gone"
     assert 60 <= sum(time.slept) < 75
+
+
+def test_what_no_eviction_will_do_for_is_deleted_with_that_consent_too(
+    drain: Run, cluster: Cluster, kube: FakeKube, time: ClusterTime
+) -> None:
+    cluster.deployment("web", ["a", "b", "b"], "spare")
+    for name in ("one", "two"):
+        cluster.budget(name, {"app": "web"}, minAvailable=1)
+    assert drain(check=True, delete_after=60)["pods"][0]["verdict"] == "slow"
+    assert drain(delete_after=60, slice=30)["finished"] is False
+    ran = drain(delete_after=60)
+    assert ran["pods"][0]["state"] == "gone"
+    assert 60 <= sum(time.slept) < 75
+    # Once a slice, for the answer is for ever.
+    assert evicted(kube) == ["web-0"] * 2
 
 
 def test_a_busy_server_is_left_alone_as_long_as_it_asks_for(
@@ -727,6 +775,33 @@ def test_a_pod_that_comes_while_it_drains_is_evicted_unless_it_tolerates_the_cor
     assert [row["name"] for row in ran["pods"]] == (["slow"] if left else ["late", "slow"])
 
 
+def test_a_pod_that_is_bound_to_an_empty_node_before_its_cordon_goes_too(
+    drain: Run, cluster: Cluster, kube: FakeKube
+) -> None:
+    real = kube.store.patch
+
+    def bound(*args: Any, **kwargs: Any) -> Any:
+        kube.store.patch = real  # type: ignore[method-assign]
+        cluster.pod("late", "a")
+        return real(*args, **kwargs)
+
+    kube.store.patch = bound  # type: ignore[method-assign]
+    ran = drain()
+    assert (ran["nodes"][0]["state"], state(ran, "late")["state"]) == ("drained", "gone")
+    assert cluster.names("a") == []
+
+
+def test_a_node_that_is_gone_at_the_end_hides_no_pod_that_went(
+    drain: Run, cluster: Cluster, kube: FakeKube, time: ClusterTime
+) -> None:
+    cluster.pod("web", "a")
+    cluster.pod("slow", "a", grace=30)
+    time.at.append((5, lambda: cluster.store.delete(cluster.store.resources["nodes"], "", "a", {})))
+    error = drain.failing()
+    assert (error.details["status"], error.details["changed"]) == (404, True)
+    assert [row["state"] for row in error.details["pods"]] == ["gone", "gone"]
+
+
 @pytest.mark.parametrize(("grace", "seconds", "asked"), [(None, 60, []), (90, 60, []), (5, 5, ["slow"])])
 def test_who_is_being_deleted_is_hurried_where_a_shorter_grace_was_asked_for(
     drain: Run, cluster: Cluster, kube: FakeKube, time: ClusterTime, grace: int | None, seconds: int, asked: list[str]
@@ -778,3 +853,109 @@ def test_a_right_that_is_lost_in_the_middle_stops_it_and_opens_the_node(
     assert 'verbs: ["create"]' in str(error)
     assert sorted(each["state"] for each in error.details["pods"]) == ["gone", "there"]
     assert node(kube) == {"cordoned": False, "ours": []}
+
+
+def test_what_was_evicted_is_told_where_another_eviction_stops_it(
+    drain: Run, cluster: Cluster, kube: FakeKube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.pod("web", "a")
+    cluster.pod("api", "a")
+    real = kube.store.evict
+
+    def expired(namespace: str, name: str, eviction: Any, dry: bool = False) -> Any:
+        if name == "api" and not dry:
+            raise Problem(401, "Unauthorized", "Unauthorized")
+        return real(namespace, name, eviction, dry)
+
+    monkeypatch.setattr(kube.store, "evict", expired)
+    error = drain.failing()
+    assert str(error).startswith("the drain was stopped: a: create pods/eviction ")
+    assert {row["name"]: row["state"] for row in error.details["pods"]} == {"api": "there", "web": "leaving"}
+    assert error.details["changed"] is True
+
+
+def closed_budget(cluster: Cluster) -> None:
+    """A pod on a, and on b, that cannot go for now."""
+    cluster.deployment("web", ["a", "b"], "spare")
+    cluster.pod("web-2", "spare", labels={"app": "web"}, ready=False)
+    cluster.budget("web", {"app": "web"}, minAvailable=2)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "left"),
+    [
+        ("uncordoned", "somebody uncordoned it, or replaced it", []),
+        ("drained", "run run-2 drains it now", ["bulwark.node/cordon", "bulwark.node/drain"]),
+    ],
+)
+def test_whoever_ends_a_drain_between_its_slices_is_not_overruled(
+    drain: Run, cluster: Cluster, kube: FakeKube, state: str, reason: str, left: list[str]
+) -> None:
+    closed_budget(cluster)
+    assert drain(slice=20, nodes=["a", "b"])["finished"] is False
+    drain(state=state, slice=20, run_id="run-2")
+    asked = len(evicted(kube))
+    error = drain.failing(slice=20, nodes=["a", "b"], continues=True)
+    assert str(error) == f"the drain is not this run's any more, and no pod is evicted from now on: a: {reason}"
+    assert [each["state"] for each in error.details["nodes"]] == ["failed", "stopped"]
+    assert len(evicted(kube)) == asked
+    assert node(kube) == {"cordoned": bool(left), "ours": left}
+    # It was this run's alone.
+    assert node(kube, "b") == {"cordoned": False, "ours": []}
+
+
+def test_a_drain_whose_end_was_not_answered_goes_on(drain: Run, cluster: Cluster, kube: FakeKube) -> None:
+    cluster.pod("slow", "a", grace=30)
+    assert drain(slice=20, nodes=["a", "b"])["finished"] is False
+    real = kube.store.patch
+
+    def last(*args: Any, **kwargs: Any) -> Any:
+        kube.fault(lost="before", times=1000)
+        return real(*args, **kwargs)
+
+    kube.store.patch = last  # type: ignore[method-assign]
+    assert drain.failing(slice=20, nodes=["a", "b"], continues=True).details["status"] is None
+    kube.faults.clear()
+    kube.store.patch = real  # type: ignore[method-assign]
+    assert node(kube) == {"cordoned": True, "ours": ["bulwark.node/cordon"]}
+    ran = drain(slice=20, nodes=["a", "b"], continues=True)
+    assert [each["state"] for each in ran["nodes"]] == ["drained"] * 2
+
+
+@pytest.mark.parametrize("on_failure", ["uncordon", "keep"])
+def test_what_another_run_took_over_within_a_slice_stays_its_own(
+    drain: Run, cluster: Cluster, kube: FakeKube, time: ClusterTime, on_failure: str
+) -> None:
+    closed_budget(cluster)
+    record = {"bulwark.node/drain": '{"run": "run-2", "at": "2026-01-02T03:04:05Z"}'}
+    time.at.append((5, lambda: cluster.store.edit("nodes", "", "a", {"metadata": {"annotations": record}})))
+    assert "not drained within 30 s" in str(drain.failing(timeout=30, on_failure=on_failure))
+    assert node(kube) == {"cordoned": True, "ours": ["bulwark.node/cordon", "bulwark.node/drain"]}
+
+
+@pytest.mark.parametrize(("run", "cordoned"), [("run-1", False), ("run-2", True)])
+def test_a_run_that_lost_its_lock_opens_what_it_drains_alone(
+    drain: Run, cluster: Cluster, kube: FakeKube, run: str, cordoned: bool
+) -> None:
+    closed_budget(cluster)
+    assert drain(slice=20)["finished"] is False
+    assert drain(state="uncordoned", run_id=run, continues=True)["changed"] is not cordoned
+    assert node(kube)["cordoned"] is cordoned
+
+
+@pytest.mark.parametrize("seconds", [60, 1800])
+def test_a_deletion_that_the_timeout_comes_before_is_no_option(drain: Run, cluster: Cluster, seconds: int) -> None:
+    error = drain.failing(check=True, delete_after=seconds, timeout=60)
+    assert str(error) == f"delete_after: got {seconds}, expected less than timeout, which is 60"
+
+
+@pytest.mark.parametrize("wrong", [-3600, 3600])
+def test_a_wrong_clock_of_ours_changes_nothing(
+    drain: Run, cluster: Cluster, kube: FakeKube, time: ClusterTime, wrong: int
+) -> None:
+    # Young, and free to come back: not to be taken for one that did.
+    cluster.deployment("web", ["a"], "spare", tolerations=[{"operator": "Exists"}])
+    clock = time.clock()
+    drain.client.clock = dataclasses.replace(clock, wall=lambda: kube.store.now.timestamp() + wrong)
+    drain()
+    assert cluster.names("a") == []
