@@ -15,9 +15,11 @@ description:
   - Before the first node is cordoned it adds up the disruption budgets over all pods of all nodes, and asks the server for a dry run of each
     eviction. A pod that can never go fails the task there, and nothing is touched.
   - It marks the cordons that it sets by an annotation, and takes only these away again.
-  - A node with the pod that this very job runs in, as AWX's jobs do, is deferred. Nothing is evicted there.
+  - A node with the pod that this very job runs in, as AWX's jobs do, is deferred. Nothing is evicted there, and the task
+    succeeds. Look at RV(nodes[].state) before a reboot.
   - An action plugin calls the module in slices of at most 20 seconds, and shows the pods that are left and what each waits for.
-  - All that it goes on from is in the cluster. A drain that was killed is taken up by the next run, which also uncordons what it left.
+  - All that it goes on from is in the cluster. A drain that was killed is taken up by the next run. Where that cannot begin, it uncordons what
+    was left, once the time of the killed drain is over.
   - It looks from where it runs, and so is best delegated to one that reaches the API server.
 extends_documentation_fragment:
   - bulwark.node.attributes
@@ -64,7 +66,7 @@ options:
   on_failure:
     description:
       - What becomes of the nodes where the drain fails or runs out of time.
-      - With V(uncordon) those that this collection cordoned are opened again, by this run or one before it. With V(keep) they stay cordoned.
+      - With V(uncordon) those that this drain cordoned are opened again, and what a killed one left. With V(keep) they stay cordoned.
     type: str
     choices:
       - uncordon

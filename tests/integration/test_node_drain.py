@@ -125,6 +125,6 @@ def test_the_lock_is_renewed_meanwhile_and_without_it_nothing_goes(kube: FakeKub
     cluster.deployment("api", ["a"], "spare")
     ran = module("node_drain", options(kube, lock=held))
     assert ran.failed
-    assert "node_drain: the lock is lost, and no pod was evicted from then on: reboot_lock: " in ran["msg"]
+    assert "node_drain: the lock could not be renewed, and nothing was begun: reboot_lock: " in ran["msg"]
     assert [pod["metadata"]["name"] for pod in kube.store.all("pods") if pod["spec"]["nodeName"] == "a"] == ["api-0"]
     assert unschedulable(kube) == []

@@ -66,6 +66,11 @@ def act(
             raise OptionError(name, params[name], "1 or more")
     if options.delete_after is not None and options.delete_after >= params["timeout"]:
         raise OptionError("delete_after", options.delete_after, f"less than timeout, which is {params['timeout']}")
+    if not params["nodes"]:
+        raise OptionError("nodes", [], "at least one node")
+    for index, name in enumerate(params["nodes"]):
+        if not name or name.strip(".") == "" or "/" in name or "%" in name:
+            raise OptionError(f"nodes[{index}]", name, "the name of a Node")
     names = list(dict.fromkeys(params["nodes"]))
     found = {name: client.get(NODES, name) for name in names}
 
@@ -142,6 +147,18 @@ class _Drain:
     def act(self, check: bool, environment: Mapping[str, str]) -> dict[str, Any]:
         """Pre-flight, cordon, drain, and what is to be done at the end of each."""
         self.after = dict(self.found)
+        try:
+            return self.go(check, environment)
+        except KubeError as error:
+            # Who did not answer may yet, and is asked again by the next call.
+            refused = error.status is not None and error.status != 429 and error.status < 500
+            if not self.params["continues"] or not refused:
+                raise
+            self.failed.update(dict.fromkeys(self.targets, str(error)))
+            self.stop_failed(check, "the drain was stopped")
+
+    def go(self, check: bool, environment: Mapping[str, str]) -> dict[str, Any]:
+        """What ``act`` does, as far as the server lets it."""
         self.bound = pods_of(self.client, self.pool, list(self.found))
         own = Own.of(environment, self.params["job_id"])
         for name, each in self.bound.items():
@@ -188,6 +205,14 @@ class _Drain:
         if other and other.run != self.mine.run:
             return f"run {other.run} drains it now"
         return None if cordon.is_cordoned(node) else "somebody uncordoned it, or replaced it"
+
+    def is_abandoned(self, node: Object) -> bool:
+        """Whether a run that is no more left it in the middle of a drain: this one, or one whose time is over.
+
+        All else that is cordoned by this collection is meant to be: by ``state: cordoned``, or to be rebooted.
+        """
+        other = cordon.record(node, DRAIN)
+        return other is not None and (other.run == self.mine.run or self.left(other.at) == 0)
 
     def judge(self) -> None:
         """Which nodes cannot be drained; what the filters refuse no ``preflight`` lets pass."""
@@ -240,8 +265,11 @@ class _Drain:
         """Leave the nodes as ``on_failure`` says, and raise the BulwarkError of it."""
         notes = []
         # What it began it ends, unless another has taken that over meanwhile.
-        run = self.mine.run if self.started or self.params["continues"] else None
+        begun = bool(self.started or self.params["continues"])
+        run = self.mine.run if begun else None
         for name in self.targets:
+            if not begun and not self.is_abandoned(self.after[name]):
+                continue
             ours = self.params["on_failure"] == "uncordon"
             node = self.after[name]
             try:

@@ -27,7 +27,6 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.client import (
     VOLUMES,
     Client,
     Forbidden,
-    NotFound,
 )
 from ansible_collections.bulwark.node.plugins.module_utils.kube.drain import Decision, Options, decide
 from ansible_collections.bulwark.node.plugins.module_utils.kube.eviction import Remover
@@ -99,15 +98,8 @@ class DaemonSets:
             if owner and owner["kind"] == "DaemonSet":
                 key = pod["metadata"]["namespace"], owner["name"]
                 if key not in self._there:
-                    self._there[key] = self._is_there(*key)
+                    self._there[key] = self._client.find(DAEMON_SETS, owner["name"], key[0]) is not None
         return {key for key, there in self._there.items() if not there}
-
-    def _is_there(self, namespace: str, name: str) -> bool:
-        try:
-            self._client.get(DAEMON_SETS, name, namespace)
-        except NotFound:
-            return False
-        return True
 
 
 def pods_of(

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import json
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
+from ansible_collections.bulwark.node.plugins.module_utils.kube.annotations import DRAIN
 from ansible_collections.bulwark.node.plugins.module_utils.kube.client import Client, Forbidden, Unreachable
 from ansible_collections.bulwark.node.plugins.module_utils.kube.node_drain import NODE_DRAIN_SPEC, act
 from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube, User
@@ -509,13 +512,49 @@ def test_killed_after_any_change_it_is_taken_up_by_another_run(
         assert node(kube, name) == {"cordoned": False, "ours": []}
 
 
+@pytest.mark.parametrize(
+    ("record", "opened"),
+    [
+        # Cordoned on purpose, or drained to be rebooted.
+        (None, False),
+        ({"run": "run-0", "at": 0}, False),
+        ({"run": "run-0", "at": -1801}, True),
+        ({"run": "run-1", "at": 0}, True),
+    ],
+)
 def test_what_a_killed_run_left_is_opened_where_the_next_cannot_begin(
-    drain: Run, cluster: Cluster, kube: FakeKube
+    drain: Run, cluster: Cluster, kube: FakeKube, record: dict[str, Any] | None, opened: bool
 ) -> None:
     drain(state="cordoned", run_id="run-0")
+    if record:
+        begun = kube.store.now + datetime.timedelta(seconds=record["at"])
+        text = json.dumps({"run": record["run"], "at": f"{begun:%Y-%m-%dT%H:%M:%SZ}"})
+        kube.store.edit("nodes", "", "a", {"metadata": {"annotations": {DRAIN: text}}})
     cluster.pod("bare", "a", None)
-    assert "cannot come to its end" in str(drain.failing())
-    assert node(kube) == {"cordoned": False, "ours": []}
+    assert "cannot come to its end" in str(drain.failing(nodes=["a", "b"]))
+    left = ["bulwark.node/cordon", *(["bulwark.node/drain"] if record else [])]
+    assert node(kube) == ({"cordoned": False, "ours": []} if opened else {"cordoned": True, "ours": left})
+
+
+@pytest.mark.parametrize(("on_failure", "closed"), [("uncordon", False), ("keep", True)])
+def test_a_slice_that_is_refused_leaves_the_node_as_it_is_told_to(
+    drain: Run, cluster: Cluster, kube: FakeKube, on_failure: str, closed: bool
+) -> None:
+    cluster.deployment("web", ["a", "a"], "spare")
+    cluster.budget("web", {"app": "web"}, maxUnavailable=1)
+    drain(slice=1)
+    assert node(kube)["cordoned"] is True
+    kube.fault(method="GET", path="/api/v1/pods", status=403, text="no more")
+    error = drain.failing(continues=True, on_failure=on_failure)
+    assert str(error).startswith("the drain was stopped: a: list pods")
+    assert node(kube) == {"cordoned": closed, "ours": ["bulwark.node/cordon"] if closed else []}
+    assert error.details["finished"] is True
+
+
+def test_nodes_that_are_no_names_are_refused_by_their_place(drain: Run, kube: FakeKube) -> None:
+    assert str(drain.failing(nodes=["a", "b/c"])) == "nodes[1]: got 'b/c', expected the name of a Node"
+    assert str(drain.failing(nodes=[])) == "nodes: got [], expected at least one node"
+    assert kube.requests == []
 
 
 def test_the_node_of_this_very_job_is_deferred(drain: Run, cluster: Cluster, kube: FakeKube) -> None:
