@@ -118,7 +118,7 @@ picture: $(READY) ## take the picture of report.html that is in the README
 # The cores that `make` does not take itself; 2.16 is the oldest that meta/runtime.yml allows.
 OTHER_CORES := $(filter-out $(CORE),2.16 2.18 $(DEFAULT_CORE))
 .PHONY: gates $(OTHER_CORES:%=core-%) core-newest
-gates: artifact kubernetes-oldest $(OTHER_CORES:%=core-%) core-newest ## what a release takes: the tarball, galaxy-importer, each ansible-core
+gates: artifact kubernetes-oldest peers $(OTHER_CORES:%=core-%) core-newest ## what a release takes: the tarball, galaxy-importer, each ansible-core
 $(OTHER_CORES:%=core-%): core-%:
 	time $(MAKE) CORE=$* unit sanity
 
@@ -153,6 +153,10 @@ bench: $(READY) .venv-peers/ready ## what facts, settings, the report's page and
 	python tests/bench/settings.py .venv-peers/bin
 	python tests/bench/report.py
 	python tests/bench/node_drain.py .venv-peers/bin
+
+.PHONY: peers
+peers: $(READY) .venv-peers/ready ## what others' modules do on the same input, and ours does not
+	time pytest --quiet tests/peers
 
 # The package ansible whose core is ours, with the collections that people take today.
 .venv-peers/ready:
