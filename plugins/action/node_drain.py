@@ -143,7 +143,12 @@ class _Lock:
                 f"node_drain: lock: got {given!r}, expected the options of bulwark.node.reboot_lock"
             )
         server = {name: arguments[name] for name in _SERVER if arguments.get(name) is not None}
-        ttl = _number(given.get("ttl"), _TTL)
+        ttl, least = _number(given.get("ttl"), _TTL), 3 * arguments["slice"]
+        if ttl < least:
+            # It is renewed between the slices alone.
+            raise AnsibleActionFail(
+                f"node_drain: lock.ttl: got {ttl}, expected at least {least} seconds, three times the slice"
+            )
         return cls({**server, **given, "state": "held"}, ttl, time.monotonic() - ttl / 3)
 
     def is_due(self) -> bool:

@@ -179,7 +179,8 @@ options:
     description:
       - The lock of reboots that this run holds, by the options of M(bulwark.node.reboot_lock), of which C(node) and C(run_id) tell which it is.
         The options by which the API server is found are those of this task, where the lock says no others.
-      - It is renewed before the first slice, and then at a third of its C(ttl). Where it is lost nothing is evicted any more, and the task fails.
+      - It is renewed before the first slice, and then at a third of its C(ttl), which has to be three times the slice or more. Where it is lost
+        nothing is evicted any more, and the task fails.
       - In check mode it is not renewed.
     type: dict
   slice:
@@ -406,6 +407,9 @@ def main() -> None:
         done = act(connect(module.params), module.params, module.check_mode, os.environ)
     except BulwarkError as error:
         module.fail_json(**{"changed": False, **error.details, "msg": f"node_drain: {error}"})
+    for node in done["nodes"]:
+        if node["state"] == "deferred":
+            module.warn(f"{node['name']} is not drained: {node['reason']}")
     module.exit_json(**done)
 
 

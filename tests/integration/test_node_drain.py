@@ -123,7 +123,7 @@ def test_the_lock_is_renewed_meanwhile_and_without_it_nothing_goes(kube: FakeKub
     assert module("node_drain", options(kube, state="uncordoned"))["changed"] is True
     assert module("reboot_lock", {**server, "node": "a", "run_id": "theirs", "takeover": True})["held"] is True
     cluster.deployment("api", ["a"], "spare")
-    ran = module("node_drain", options(kube, lock=held))
+    ran = module("node_drain", options(kube, slice=2, lock=held))
     assert ran.failed
     assert "node_drain: the lock could not be renewed, and nothing was begun: reboot_lock: " in ran["msg"]
     assert [pod["metadata"]["name"] for pod in kube.store.all("pods") if pod["spec"]["nodeName"] == "a"] == ["api-0"]

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.bulwark.node.plugins.action import node_drain
@@ -179,6 +180,16 @@ def test_the_lock_is_renewed_at_a_third_of_its_time(monkeypatch: pytest.MonkeyPa
     assert stage.renewals[0][1] == {"kubeconfig": "k", "verify_ssl": False, **LOCK, "state": "held"}
     assert "lock" not in stage.asked[0]
     assert args["lock"] == LOCK
+
+
+@pytest.mark.parametrize(("args", "least"), [({}, 60), ({"slice": 30}, 60), ({"slice": 4}, 12)])
+def test_a_lock_that_ends_within_a_slice_is_refused(
+    monkeypatch: pytest.MonkeyPatch, args: dict[str, Any], least: int
+) -> None:
+    stage = Stage(monkeypatch, {**args, "lock": {**LOCK, "ttl": least - 1}}, ran([], True))
+    with pytest.raises(AnsibleActionFail, match=f"^node_drain: lock.ttl: got {least - 1}, expected at least {least} "):
+        stage.run()
+    assert stage.asked == []
 
 
 def test_a_check_renews_no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
