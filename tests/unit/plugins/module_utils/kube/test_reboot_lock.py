@@ -135,7 +135,7 @@ def test_the_result_and_what_the_info_says_agree(kube: FakeKube, host: Host) -> 
     assert {**found, "held": True} == {key: ran[key] for key in found}
     assert look({**asked, "node": None}, host)["held"] is None
     assert look({**asked, "run_id": "s"}, host)["held"] is False
-    kube.store.advance(300)
+    kube.store.advance(400)
     assert look(asked, host)["held"] is False
     assert look(asked, host)["holders"][0]["expired"]
 
