@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -65,6 +66,18 @@ def connected(kube: FakeKube, time: Time, **options: Any) -> Client:
     found = connect({"host": kube.url, "api_key": "cluster-admin", **options})
     found.clock = time.clock()
     return found
+
+
+def before_next_patch(kube: FakeKube, happens: Callable[[], object]) -> None:
+    """Have something happen in the cluster when the next patch has come in, and is not carried out yet."""
+
+    def patch(*args: Any, **kwargs: Any) -> Any:
+        patcher.stop()
+        happens()
+        return kube.store.patch(*args, **kwargs)
+
+    patcher = mock.patch.object(kube.store, "patch", patch)
+    patcher.start()
 
 
 @pytest.fixture(scope="session")

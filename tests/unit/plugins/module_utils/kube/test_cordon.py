@@ -14,6 +14,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.annotations impo
 from ansible_collections.bulwark.node.plugins.module_utils.kube.client import Client
 from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube
 from ansible_collections.bulwark.node.tests.fakes.kube_cluster import Cluster
+from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.conftest import before_next_patch
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)
 MINE = cordon.Record("run-1", NOW)
@@ -69,14 +70,7 @@ def test_a_cordon_says_whose_it_is_in_the_same_write(client: Client, kube: FakeK
 
 def test_a_cordon_of_another_in_between_is_seen(client: Client, kube: FakeKube) -> None:
     Cluster(kube.store).node("a")
-    real = kube.store.patch
-
-    def raced(*args: Any, **kwargs: Any) -> Any:
-        kube.store.patch = real  # type: ignore[method-assign]
-        kube.store.edit("nodes", "", "a", {"spec": {"unschedulable": True}})
-        return real(*args, **kwargs)
-
-    kube.store.patch = raced  # type: ignore[method-assign]
+    before_next_patch(kube, lambda: kube.store.edit("nodes", "", "a", {"spec": {"unschedulable": True}}))
     assert cordon.is_ours(cordon.cordon(client, "a", MINE)) is False
 
 

@@ -20,7 +20,11 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.node_drain impor
 from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube, User
 from ansible_collections.bulwark.node.tests.fakes.kube_cluster import Cluster, denied
 from ansible_collections.bulwark.node.tests.fakes.kube_rules import Problem
-from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.conftest import Time, connected
+from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.conftest import (
+    Time,
+    before_next_patch,
+    connected,
+)
 
 EVICTIONS = "/eviction"
 
@@ -663,14 +667,7 @@ def test_a_busy_server_is_left_alone_as_long_as_it_asks_for(
         )
 
     # The pre-flight is over when the cordon is set.
-    real = kube.store.patch
-
-    def patched(*args: Any, **kwargs: Any) -> Any:
-        kube.store.patch = real  # type: ignore[method-assign]
-        busy()
-        return real(*args, **kwargs)
-
-    kube.store.patch = patched  # type: ignore[method-assign]
+    before_next_patch(kube, busy)
     ran = drain(parallel=3)
     assert {row["state"] for row in ran["pods"]} == {"gone"}
     # At most three ask until the first is told, and then nobody for twenty seconds.
@@ -817,14 +814,7 @@ def test_a_pod_that_comes_while_it_drains_is_evicted_unless_it_tolerates_the_cor
 def test_a_pod_that_is_bound_to_an_empty_node_before_its_cordon_goes_too(
     drain: Run, cluster: Cluster, kube: FakeKube
 ) -> None:
-    real = kube.store.patch
-
-    def bound(*args: Any, **kwargs: Any) -> Any:
-        kube.store.patch = real  # type: ignore[method-assign]
-        cluster.pod("late", "a")
-        return real(*args, **kwargs)
-
-    kube.store.patch = bound  # type: ignore[method-assign]
+    before_next_patch(kube, lambda: cluster.pod("late", "a"))
     ran = drain()
     assert (ran["nodes"][0]["state"], state(ran, "late")["state"]) == ("drained", "gone")
     assert cluster.names("a") == []
@@ -946,16 +936,9 @@ def test_whoever_ends_a_drain_between_its_slices_is_not_overruled(
 def test_a_drain_whose_end_was_not_answered_goes_on(drain: Run, cluster: Cluster, kube: FakeKube) -> None:
     cluster.pod("slow", "a", grace=30)
     assert drain(slice=20, nodes=["a", "b"])["finished"] is False
-    real = kube.store.patch
-
-    def last(*args: Any, **kwargs: Any) -> Any:
-        kube.fault(lost="before", times=1000)
-        return real(*args, **kwargs)
-
-    kube.store.patch = last  # type: ignore[method-assign]
+    before_next_patch(kube, lambda: kube.fault(lost="before", times=1000))
     assert drain.failing(slice=20, nodes=["a", "b"], continues=True).details["status"] is None
     kube.faults.clear()
-    kube.store.patch = real  # type: ignore[method-assign]
     assert node(kube) == {"cordoned": True, "ours": ["bulwark.node/cordon"]}
     ran = drain(slice=20, nodes=["a", "b"], continues=True)
     assert [each["state"] for each in ran["nodes"]] == ["drained"] * 2
