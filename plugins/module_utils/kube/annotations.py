@@ -12,8 +12,10 @@ __all__ = [
     "DRAIN",
     "ETCD",
     "HOLDERS",
+    "KURED_NEEDED",
     "KURED_REBOOTING",
     "PAUSED",
+    "QUARANTINED",
     "REBOOTED",
     "REBOOTING",
     "SAFE_TO_EVICT",
@@ -21,10 +23,12 @@ __all__ = [
 
 # Ours, on Nodes. The reason why nobody may reboot it, by an administrator.
 PAUSED = "bulwark.node/reboot-paused"
-# From the cordon to the proof: who reboots it.
+# From before the cordon to after the uncordon: who reboots it, since when, and what it was like before.
 REBOOTING = "bulwark.node/rebooting"
 # When it was back and proved itself, as RFC 3339.
 REBOOTED = "bulwark.node/rebooted"
+# It did not prove itself after its reboot: by which run, when and why. Nobody goes on until it is taken away.
+QUARANTINED = "bulwark.node/quarantined"
 
 # By which run it was cordoned, and when. Without it a cordon is somebody else's.
 CORDON = "bulwark.node/cordon"
@@ -36,6 +40,7 @@ HOLDERS = "bulwark.node/holders"
 
 # kured's, with --annotate-nodes (its cmd/kured/main.go).
 KURED_REBOOTING = "weave.works/kured-reboot-in-progress"
+KURED_NEEDED = "weave.works/kured-most-recent-reboot-needed"
 # On Pods, the cluster autoscaler's.
 SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 # On Nodes and NodeClaims, https://karpenter.sh/docs/concepts/disruption/.
