@@ -21,7 +21,7 @@ import datetime as dt
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ Nice=-10
 WantedBy=multi-user.target
 """
 _TOKEN = "cluster-admin"
+_NODE_LEASES = "kube-node-lease"
 _RESERVED = "ansible-reserved:"
 
 
@@ -97,11 +98,17 @@ class LiveCluster:
     """``kube`` is its server and ``make`` makes what is in it; ``moments`` and ``boots`` is what became of it since all were Ready.
 
     ``grace``: seconds without a heartbeat after which a node is Ready=Unknown. ``pods_after``: seconds from Ready on after
-    which the pods of a node that booted are Ready again, but for those named in ``stuck``.
+    which the pods of a node that booted are Ready again, but for those added to ``stuck``: they stay as they are. ``daemon_sets`` are those beside
+    kube-proxy; each has a pod on each node.
     """
 
     def __init__(
-        self, address: str, nodes: Mapping[str, Machine | None], grace: float = 4, pods_after: float = 1
+        self,
+        address: str,
+        nodes: Mapping[str, Machine | None],
+        daemon_sets: Sequence[Object] = (),
+        grace: float = 4,
+        pods_after: float = 1,
     ) -> None:
         self.kube = FakeKube(address=address)
         self.store = self.kube.store
@@ -111,6 +118,7 @@ class LiveCluster:
         self.boots: list[Boot] = []
         self.stuck: set[str] = set()
         self._names, self._grace, self._pods_after = tuple(nodes), grace, pods_after
+        self._daemon_sets = daemon_sets
         self._ahead = dt.timedelta()
         self._seen = 0
         # By node: the version of its Lease, and when that was new.
@@ -127,8 +135,10 @@ class LiveCluster:
     def __enter__(self) -> LiveCluster:
         self.store.prompt = True
         self.store.now = self._now()
-        self.store.add("namespaces", {"metadata": {"name": "kube-node-lease"}})
+        self.store.add("namespaces", {"metadata": {"name": _NODE_LEASES}})
         self.make.daemon_set("kube-proxy")
+        for daemon_set in self._daemon_sets:
+            self.store.add("daemonsets.apps", daemon_set)
         for name in self._names:
             self._add(name)
         self.kube.__enter__()
@@ -176,9 +186,8 @@ class LiveCluster:
         """Whether the node is Ready and its pods run."""
         with self.store.lock:
             pods = [each for each in self.store.all("pods") if each["spec"].get("nodeName") == name]
-            return _ready(self.node(name)) and all(
-                _ready(each) or each["metadata"]["name"] in self.stuck for each in pods
-            )
+            stuck = self.stuck
+            return _ready(self.node(name)) and all(_ready(each) or each["metadata"]["name"] in stuck for each in pods)
 
     def wait_ready(self, *names: str, timeout: float = 60) -> bool:
         return until(lambda: bool(self._errors) or all(map(self.is_ready, names)), timeout, 0.05) and not self._errors
@@ -218,18 +227,19 @@ class LiveCluster:
 
     def _add(self, name: str) -> None:
         self.store.add("nodes", node(name, ready=name not in self.machines))
-        daemon_set = self.store.all("daemonsets.apps")[0]["metadata"]
-        owner = {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": daemon_set["name"], "uid": daemon_set["uid"]}
-        self.store.add(
-            "pods",
-            pod(
-                f"{daemon_set['name']}-{name}",
-                name,
-                daemon_set["namespace"],
-                labels={"app": daemon_set["name"]},
-                ownerReferences=[{**owner, "controller": True}],
-            ),
-        )
+        for daemon_set in self.store.all("daemonsets.apps"):
+            metadata = daemon_set["metadata"]
+            owner = {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": metadata["name"], "uid": metadata["uid"]}
+            self.store.add(
+                "pods",
+                pod(
+                    f"{metadata['name']}-{name}",
+                    name,
+                    metadata["namespace"],
+                    labels={"app": metadata["name"]},
+                    ownerReferences=[{**owner, "controller": True}],
+                ),
+            )
 
     def _now(self) -> dt.datetime:
         return dt.datetime.now(dt.timezone.utc) + self._ahead
@@ -280,7 +290,7 @@ class LiveCluster:
             return
         for each in self.store.all("pods"):
             metadata = each["metadata"]
-            runs = up and metadata["name"] not in self.stuck
+            runs = up and (metadata["name"] not in self.stuck or _ready(each))
             if each["spec"].get("nodeName") == name and _ready(each) != runs:
                 conditions = [{"type": "Ready", "status": str(runs), "lastTransitionTime": self.store.stamp()}]
                 self.store.edit("pods", metadata["namespace"], metadata["name"], {"status": {"conditions": conditions}})
@@ -297,8 +307,8 @@ class LiveCluster:
                 self._booted(item)
         elif kind == "DaemonSet" and metadata["name"] == "kured":
             self._lock = annotations.get(kured.ANNOTATION)
-        elif kind == "Lease" and (HOLDERS in annotations or gone):
-            self._lock = None if gone else annotations[HOLDERS]
+        elif kind == "Lease" and metadata["namespace"] != _NODE_LEASES:
+            self._lock = None if gone else annotations.get(HOLDERS)
         else:
             return
         cordoned = frozenset(name for name, each in self._nodes.items() if each["spec"].get("unschedulable"))

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_runner.interface import run as run_by_runner
+
 from .machine import Machine, Site
 
 __all__ = ["Controller", "Halt", "Play", "Step"]
@@ -99,10 +101,7 @@ class Controller:
         timeout: float = 180,
     ) -> Play:
         """Run a playbook to its end, or kill it: after ``halt``, once ``kill_when`` holds for the steps so far, or after ``timeout``."""
-        (self.folder / "ansible.cfg").write_text("[defaults]\n")
-        own = {"ansible_control_path_dir": str(self.folder)}
-        (self.folder / "hosts.ini").write_text("".join(f"{machine.inventory(**own)}\n" for machine in machines))
-        (self.folder / "variables.json").write_text(json.dumps(dict(variables or {})))
+        self._furnish(machines, variables or {})
         command = [str(Path(sys.executable).parent / "ansible-playbook"), playbook, "-i", "hosts.ini"]
         with (self.folder / "output").open("wb") as output:
             running = subprocess.Popen(
@@ -120,12 +119,36 @@ class Controller:
             rc = self._watch(running, kill_when or (lambda _steps: False), time.monotonic() + timeout)
         return Play(rc, (self.folder / "output").read_text(errors="replace"), tuple(self.steps()))
 
+    def run_and_cancel(
+        self, playbook: str, machines: Sequence[Machine], variables: Mapping[str, Any], when: Callable[[], bool]
+    ) -> str:
+        """Run a playbook by ansible-runner, as AWX does, and cancel it once ``when`` holds; the status that it ends with."""
+        self._furnish(machines, variables)
+        (self.folder / "runner").mkdir()
+        ran = run_by_runner(
+            private_data_dir=str(self.folder / "runner"),
+            project_dir=str(self.folder),
+            playbook=playbook,
+            inventory=str(self.folder / "hosts.ini"),
+            extravars=dict(variables),
+            envvars=self._environment(None),
+            cancel_callback=when,
+            quiet=True,
+        )
+        return str(ran.status)
+
     def steps(self) -> list[Step]:
         """Those so far."""
         path = self.folder / "journal"
         # The last line may be half there.
         lines = path.read_text().rpartition("\n")[0].splitlines() if path.exists() else []
         return [Step(**json.loads(line)) for line in lines]
+
+    def _furnish(self, machines: Sequence[Machine], variables: Mapping[str, Any]) -> None:
+        (self.folder / "ansible.cfg").write_text("[defaults]\n")
+        own = {"ansible_control_path_dir": str(self.folder)}
+        (self.folder / "hosts.ini").write_text("".join(f"{machine.inventory(**own)}\n" for machine in machines))
+        (self.folder / "variables.json").write_text(json.dumps(dict(variables)))
 
     def _watch(
         self, running: subprocess.Popen[bytes], kill_when: Callable[[Sequence[Step]], bool], end: float

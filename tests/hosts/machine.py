@@ -216,6 +216,13 @@ class Machine(Remote[Site]):
         self._case.communicate(timeout=10)
         super().close()
 
+    @property
+    def off(self) -> bool:
+        """Whether nothing runs in it, be it between two boots."""
+        with contextlib.suppress(MachineError):
+            return not self._init()
+        return True
+
     # --- commands
 
     def run(

@@ -48,6 +48,7 @@ IPV6 = Path("/proc/net/if_inet6").exists()
 
 
 Module = Callable[..., Ran]
+_TABLES = pytest.StashKey[list[str]]()
 
 
 def tool(name: str) -> str:
@@ -216,6 +217,18 @@ def site() -> Iterator[Site]:
         pytest.skip(f"machines take {', '.join(missing)}: see bindep.txt")
     with Site() as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def tables(pytestconfig: pytest.Config) -> list[str]:
+    """Texts to be shown at the end of the test run."""
+    return pytestconfig.stash.setdefault(_TABLES, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show them, also where all went well."""
+    for table in config.stash.get(_TABLES, []):
+        terminalreporter.write_line(table)
 
 
 @pytest.fixture(scope="session")
