@@ -56,6 +56,7 @@ RESOURCES = (
     Resource("", "v1", "nodes", "Node", namespaced=False),
     Resource("", "v1", "pods", "Pod", has_generation=True),
     Resource("", "v1", "persistentvolumes", "PersistentVolume", namespaced=False),
+    Resource("", "v1", "events", "Event"),
     Resource("apps", "v1", "daemonsets", "DaemonSet", has_generation=True),
     Resource("coordination.k8s.io", "v1", "leases", "Lease", unconditional=False),
     Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", unconditional=False, has_generation=True),
