@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
@@ -57,7 +57,10 @@ class Wanted:
 
 @dataclass
 class Snapshot:
-    """A cluster at one moment. What could not be asked is None or empty, and a reason in ``errors``."""
+    """A cluster at one moment. What could not be asked is None or empty, and a reason in ``errors``.
+
+    ``healed`` are nodes that are taken for up, proved and uncordoned (if the cordon is ours): what comes after them is foretold.
+    """
 
     server: str
     nodes: Mapping[str, Object] | None = None
@@ -66,11 +69,28 @@ class Snapshot:
     remediators: Remediators = field(default_factory=lambda: Remediators({}))
     leases: Mapping[str, Object] = field(default_factory=dict)  # of medik8s, by their name
     errors: list[Reason] = field(default_factory=list)
+    healed: frozenset[str] = frozenset()
+
+    @cached_property
+    def names(self) -> Sequence[str]:
+        """The nodes' names in their order."""
+        return sorted(self.nodes or {})
+
+    @cached_property
+    def quarantined(self) -> Collection[str]:
+        """Nodes that did not prove themselves after a reboot."""
+        return {
+            name
+            for name, node in (self.nodes or {}).items()
+            if names.QUARANTINED in annotations_of(node) and name not in self.healed
+        }
 
     @cached_property
     def states(self) -> Mapping[str, NodeState]:
         """Each node as far as others are concerned."""
-        return {name: state_of(node) for name, node in (self.nodes or {}).items()}
+        return {
+            name: _healed(node) if name in self.healed else state_of(node) for name, node in (self.nodes or {}).items()
+        }
 
     @cached_property
     def all(self) -> Pool:
@@ -108,7 +128,9 @@ class Snapshot:
         if not labelled and not pods:
             return {}
         found = {*pods, *(labelled or (node.name for node in self.all.control_plane))}
-        return {name: self._serves(name) and (not pods or is_ready(pods.get(name))) for name in found}
+        return {
+            name: self._serves(name) and (not pods or name in self.healed or is_ready(pods.get(name))) for name in found
+        }
 
     @cached_property
     def controllers(self) -> Mapping[str, bool]:
@@ -197,6 +219,12 @@ def state_of(node: Object) -> NodeState:
         control_plane=any(label in have for label in names.CONTROL_PLANE),
         returned=max(filter(None, returned), default=None),
     )
+
+
+def _healed(node: Object) -> NodeState:
+    state = state_of(node)
+    ours = names.CORDON in annotations_of(node)
+    return replace(state, ready=True, rebooting=False, cordoned=state.cordoned and not ours)
 
 
 def is_ready(item: Object | None) -> bool:

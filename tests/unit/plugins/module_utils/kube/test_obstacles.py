@@ -118,7 +118,7 @@ def test_a_well_node_of_a_well_cluster_may_be_rebooted(client: Client, cluster: 
 def test_a_node_that_is_missing_is_an_error_that_says_which_there_are() -> None:
     (reason,) = judged([node("b"), node("c")])
     assert (reason.source, reason.error) == ("node", True)
-    assert reason.detail.startswith('there is no Node "a" at https://x, which has 2: b, c. Check node.name')
+    assert reason.detail.startswith('there is no Node "a" at https://x, which has 2: b, c. Check its name')
     (reason,) = judged([])
     assert "which has 0. Check" in reason.detail
 
