@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A kube-apiserver on loopback, to be believed as far as its answers agree with recordings of a real one.
 
-`with FakeKube() as kube:` serves `kube.url` until the block ends. `kube.store` is the cluster, its clock and its
+`with FakeKube() as kube:` serves `kube.url` until the block ends, but for `with kube.away():`. `kube.store` is the cluster, its clock and its
 controllers; `kube.tokens` and `kube.rules` say who is who and may do what; `kube.fault(…)` breaks the next
 requests; `kube.requests` is what came in. tests/unit/fakes replays the recordings.
 """
@@ -110,24 +110,51 @@ class _Place:
 
 @dataclass
 class FakeKube:
-    """``tls``: the server's certificate and key in one file; ``client_ca``: what signs clients' certificates."""
+    """``tls``: the server's certificate and key in one file; ``client_ca``: what signs clients' certificates.
+
+    ``address``: one of this machine, for clients that are not on it.
+    """
 
     tls: str | None = None
     client_ca: str | None = None
+    address: str = "127.0.0.1"
     store: Store = field(default_factory=Store)
     tokens: dict[str, User] = field(default_factory=lambda: {"cluster-admin": _ADMIN})
     # By user's name: RBAC rules {verbs, apiGroups, resources, resourceNames?, namespace?}.
     rules: dict[str, list[Object]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
+    _server: _Server | None = None
+    _port: int = 0
 
     def __enter__(self) -> FakeKube:
+        self._open()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._close()
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Refuse connections for a while; those that are open end at their next request."""
+        self._close()
+        try:
+            yield
+        finally:
+            self._open()
+
+    def serves(self, server: object) -> bool:
+        """Whether requests to this server are answered (still)."""
+        return server is self._server
+
+    def _open(self) -> None:
         owner = self
 
         class Handler(_Handler):
             kube = owner
 
-        self._server = _Server(("127.0.0.1", 0), Handler)
+        self._server = _Server((self.address, self._port), Handler)
+        self._port = self._server.server_address[1]
         if self.tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(self.tls)
@@ -137,16 +164,17 @@ class FakeKube:
             self._server.context = context
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
-        return self
 
-    def __exit__(self, *exc: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def _close(self) -> None:
+        server, self._server = self._server, None
+        assert server is not None
+        server.shutdown()
+        server.server_close()
         self._thread.join()
 
     @property
     def url(self) -> str:
-        return f"http{'s' if self.tls else ''}://127.0.0.1:{self._server.server_address[1]}"
+        return f"http{'s' if self.tls else ''}://{self.address}:{self._port}"
 
     def fault(self, **fault: Any) -> None:
         """Add a Fault; faults are tried in the order of their coming."""
@@ -381,6 +409,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         request = self._request()
+        if not self.kube.serves(self.server):
+            self._hang_up()
+            return
         fault = self.kube.take_fault(request.method, self.path)
         if fault and fault.lost == "before":
             self._hang_up()

@@ -76,12 +76,17 @@ class Site(Slot):
         # RFC 2544 set this network aside for tests of devices: no real one is hidden.
         self.network = f"198.18.{self.slot}"
         _command("ip", "link", "add", self.bridge, "type", "bridge")
-        _command("ip", "address", "add", f"{self.network}.1/24", "dev", self.bridge)
+        _command("ip", "address", "add", f"{self.gateway}/24", "dev", self.bridge)
         _command("ip", "link", "set", self.bridge, "up")
 
     @property
     def bridge(self) -> str:
         return f"bwhosts{self.slot}"
+
+    @property
+    def gateway(self) -> str:
+        """The address under which machines reach this one."""
+        return f"{self.network}.1"
 
     def machine(self, version: str, name: str | None = None, writable: Sequence[str] = ()) -> Machine:
         """A new machine of Debian ``version``, off, with a fresh disk; ``writable`` are folders below /proc/sys and /sys.

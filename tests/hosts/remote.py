@@ -72,7 +72,10 @@ class Slot:
     def _sweep(self) -> None:
         """Remove what bears the slot's name."""
         for path in self.folder.iterdir():
-            path.unlink()
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _take_slot(kind: str) -> tuple[int, Path, int]:
