@@ -30,7 +30,7 @@ extends_documentation_fragment:
   - bulwark.node.kubernetes
   - bulwark.node.attributes
   - bulwark.node.attributes.info_module
-  - bulwark.node.attributes.actiongroup_all
+  - bulwark.node.attributes.actiongroup_kubernetes
 attributes:
   platform:
     support: full
