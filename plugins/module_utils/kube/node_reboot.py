@@ -9,21 +9,23 @@ import copy
 import datetime as dt
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OptionError
-from ansible_collections.bulwark.node.plugins.module_utils.kube.client import NODES, Client, Object
+from ansible_collections.bulwark.node.plugins.module_utils.kube.client import NODES, Client, KubeError, Object
 from ansible_collections.bulwark.node.plugins.module_utils.kube.events import tell
-from ansible_collections.bulwark.node.plugins.module_utils.kube.reboot_proof import Look, Wait, daemon_pods
+from ansible_collections.bulwark.node.plugins.module_utils.kube.reboot_proof import Wait, daemon_pods, unanswered
 from ansible_collections.bulwark.node.plugins.module_utils.kube.reboot_record import (
     CHANGES,
+    ID,
     Step,
     quarantine_of,
     record_of,
     seen,
     what_happened,
 )
+from ansible_collections.bulwark.node.plugins.module_utils.reboot.run_id import check_run_id
 
 __all__ = ["NODE_REBOOT_SPEC", "act"]
 
@@ -46,6 +48,9 @@ NODE_REBOOT_SPEC: dict[str, Any] = {
     "lock": {"type": "dict"},
 }
 
+# The write of a proof, which the next slice may repeat.
+_WRITE_SECONDS = 10.0
+_REQUIRED = {"boot_id": ("begun", "proven"), "reason": ("quarantined",)}
 # As the API has it: an optional prefix and a name; a value like a label's.
 _TAINT = re.compile(r"((?:[a-z0-9][-a-z0-9.]*/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?)(?:=([-A-Za-z0-9_.]*))?")
 
@@ -65,49 +70,51 @@ class _Call:
     check: bool
     labels: Mapping[str, str]
     taint: tuple[str, str] | None
+    # With state=begun: by DaemonSet with a Ready pod there, since when that is.
     ready: dict[str, str | None] | None = None
-    before: Object = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """Of the node."""
         return str(self.params["name"])
 
+    @property
+    def run(self) -> str:
+        """Its id."""
+        return str(self.params["run_id"])
+
     def act(self) -> dict[str, Any]:
         """One call."""
         state = self.params["state"]
-        self._check_options(state)
+        self.check_options(state)
         if state == "proven":
-            return self._prove()
+            return self.prove()
         if state == "begun":
-            pods = daemon_pods(self.client, self.name)
-            self.ready = {
-                name: next(pod.since for pod in each if pod.ready)
-                for name, each in pods.items()
-                if any(pod.ready for pod in each)
-            }
-        return self._result(*self._change(state))
+            found = daemon_pods(self.client, self.name)
+            ready = {name: [pod.since for pod in pods if pod.ready] for name, pods in found.items()}
+            self.ready = {name: since[0] for name, since in ready.items() if since}
+        return self.told(*self.change(state))
 
-    def _check_options(self, state: str) -> None:
-        if not self.params["run_id"]:
-            raise OptionError("run_id", "", "what tells this run from all others")
-        if state in ("begun", "proven") and not self.params["boot_id"]:
-            raise OptionError("boot_id", self.params["boot_id"], f"the machine's boot id, with state={state}")
-        if state == "quarantined" and not self.params["reason"]:
-            raise OptionError("reason", self.params["reason"], "why it is quarantined, with state=quarantined")
+    def check_options(self, state: str) -> None:
+        """Raise OptionError where one is missing or out of range."""
+        check_run_id(self.params["run_id"])
+        for name, states in _REQUIRED.items():
+            if state in states and not self.params[name]:
+                raise OptionError(name, self.params[name], f"a text, as state is {state}")
+        boot_id = self.params["boot_id"]
+        if boot_id and not ID.fullmatch(boot_id):
+            raise OptionError("boot_id", boot_id, "what the machine's /proc/sys/kernel/random/boot_id has, in one line")
         for name in ("timeout", "slice"):
             if self.params[name] < 1:
                 raise OptionError(name, self.params[name], "1 or more")
-        if not 0 <= self.params["stable_for"] < self.params["timeout"]:
-            raise OptionError(
-                "stable_for",
-                self.params["stable_for"],
-                f"0 or more, and less than timeout, which is {self.params['timeout']}",
-            )
+        timeout, stable_for = self.params["timeout"], self.params["stable_for"]
+        if not 0 <= stable_for < timeout:
+            raise OptionError("stable_for", stable_for, f"0 or more, and less than timeout, which is {timeout}")
 
-    def _step(self) -> Step:
+    def step(self) -> Step:
+        """The change that is asked for, at this moment."""
         return Step(
-            self.params["run_id"],
+            self.run,
             dt.datetime.fromtimestamp(self.client.now(), dt.timezone.utc),
             self.params["boot_id"],
             self.ready or {},
@@ -118,73 +125,83 @@ class _Call:
             self.params["lift_quarantine"],
         )
 
-    def _change(self, state: str) -> tuple[Object, Object]:
-        """The node as it was before our own write, and as it is then; in check mode as it would be."""
+    def change(self, state: str) -> tuple[Object, Object]:
+        """The node as it was before our own write, and as it is then; in check mode as it would be. Raises BulwarkError."""
         first: list[Object] = []
 
-        def change(node: Object) -> Object:
+        def mutate(node: Object) -> Object:
             first.append(copy.deepcopy(node))
-            return CHANGES[state](node, self._step())
+            return CHANGES[state](node, self.step())
 
         after = (
-            change(self.client.get(NODES, self.name)) if self.check else self.client.change(NODES, self.name, change)
+            mutate(self.client.get(NODES, self.name)) if self.check else self.client.change(NODES, self.name, mutate)
         )
         return first[0], after
 
-    def _prove(self) -> dict[str, Any]:
+    def prove(self) -> dict[str, Any]:
         """Wait for the proof until it is there, or the slice or the time is over; in check mode look once."""
         params, clock = self.params, self.client.clock
-        wait = Wait(self.client, self.name, params["run_id"], params["boot_id"], params["stable_for"], params["held"])
+        wait = Wait(self.client, self.name, self.run, params["boot_id"], params["stable_for"], params["held"])
         started, left = clock.monotonic(), max(0.0, params["timeout"] - params["waited"])
         found, proven = wait.until(0 if self.check else min(left, params["slice"]))
+        before = after = found.node
+        if proven:
+            try:
+                with self.client.within(_WRITE_SECONDS):
+                    before, after = self.change("proven")
+            except KubeError as error:
+                if error.refused:
+                    raise
+                found, proven = unanswered(error), False
         left = max(0.0, left - (clock.monotonic() - started))
-        before, after = self._change("proven") if proven else (found.node, found.node)
-        result = self._result(before, after, found, proven)
-        result |= {"held": wait.held, "seconds_left": int(left), "finished": proven or self.check}
-        if not proven and not self.check and left == 0:
-            what = "; ".join(each["detail"] for each in found.missing)
+        result = {
+            **(self.told(before, after) if before and after else self.result(None, None)),
+            "finished": proven or self.check,
+            "missing": [dict(each) for each in found.missing],
+            "proof": found.proof() if proven else None,
+            "held": wait.held,
+            "seconds_left": int(left),
+        }
+        if not result["finished"] and not left:
+            lacks = "; ".join(each["detail"] for each in found.missing)
             raise BulwarkError(
-                f"{self.name}: not proved within {params['timeout']} s that it is back: {what}",
+                f"{self.name}: not proved within {params['timeout']} s that it is back: {lacks}",
                 {**result, "finished": True},
             )
         return result
 
-    def _result(
-        self, before: Object | None, after: Object | None, found: Look | None = None, proven: bool = False
-    ) -> dict[str, Any]:
+    def told(self, before: Object, after: Object) -> dict[str, Any]:
+        """The result of a change, of which an event tells."""
+        result = self.result(before, after)
+        happened = what_happened(before, after, self.run, self.params["state"])
+        if happened and not self.check:
+            failed = tell(self.client, self.name, self.run, happened)
+            result["warnings"] = [failed] if failed else []
+        return result
+
+    def result(self, before: Object | None, after: Object | None) -> dict[str, Any]:
         """All that is returned. Without a node nobody answered for it."""
-        step = self._step()
+        step = self.step()
         views = [seen(node, step) if node else {} for node in (before, after)]
         old, record = (record_of(node) if node else None for node in (before, after))
         quarantine = quarantine_of(after) if after else None
-        begins = self.ready is not None
         return {
             "changed": views[0] != views[1],
             "finished": True,
             "name": self.name,
             "state": self.params["state"],
             "record": record.facts() if record else None,
-            "resumed": begins and old is not None and old.run != step.run,
+            "resumed": self.ready is not None and old is not None and old.run != self.run,
             "rebooted": record.boot_id != step.boot_id if record and step.boot_id else None,
             "ready_pods": sorted(self.ready) if self.ready is not None else None,
             "quarantine": quarantine.facts() if quarantine else None,
-            "missing": [dict(each) for each in found.missing] if found else [],
-            "proof": found.proof() if found and proven else None,
+            "missing": [],
+            "proof": None,
             "held": None,
             "seconds_left": None,
-            "warnings": [] if self.check else self._tell(before, after),
+            "warnings": [],
             "diff": {"before": views[0], "after": views[1]},
         }
-
-    def _tell(self, before: Object | None, after: Object | None) -> list[str]:
-        """Write the event of a change of the node's state; what went wrong with that."""
-        run = self.params["run_id"]
-        happened = what_happened(before, after, run) if before and after else None
-        if not happened:
-            return []
-        reason, message, warning = happened
-        failed = tell(self.client, self.name, reason, message, run, warning)
-        return [failed] if failed else []
 
 
 def _labels(params: Mapping[str, Any]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
 from ansible_collections.bulwark.node.plugins.module_utils.kube.client import (
     DAEMON_SETS,
     NODES,
@@ -19,6 +20,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.client import (
 )
 from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import (
     field_of,
+    instant,
     labels_of,
     mapping,
     mappings,
@@ -30,7 +32,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import (
 from ansible_collections.bulwark.node.plugins.module_utils.kube.reboot_record import Record, own
 from ansible_collections.bulwark.node.plugins.module_utils.kube.selectors import of_object
 
-__all__ = ["Look", "Pod", "Wait", "daemon_pods", "look", "wants"]
+__all__ = ["Look", "Pod", "Wait", "daemon_pods", "look", "unanswered", "wants"]
 
 _PAUSE = 2.0
 
@@ -63,7 +65,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod of a DaemonSet on the node."""
+    """A pod of a DaemonSet on the node; ``since`` when it is, or is not, Ready, as the API has it."""
 
     name: str
     ready: bool
@@ -80,11 +82,17 @@ def daemon_pods(client: Client, node: str) -> dict[str, list[Pod]]:
     return found
 
 
+def unanswered(error: KubeError) -> Look:
+    """What is known where nobody answered."""
+    return Look([_lacks("api", str(error))])
+
+
 def _ready(item: Object) -> tuple[bool, str | None]:
     """Whether a node or pod is Ready, and since when, as it says itself."""
     for each in mappings(item, "status", "conditions"):
         if each.get("type") == "Ready":
-            return each.get("status") == "True", text(each, "lastTransitionTime") or None
+            since = text(each, "lastTransitionTime")
+            return each.get("status") == "True", since if instant(since) else None
     return False, None
 
 
@@ -97,23 +105,22 @@ def _daemon_set_of(pod: Object) -> str | None:
 
 
 def look(client: Client, name: str, run: str, boot_id: str) -> Look:
-    """Look once. Raises KubeError, and BulwarkError where the node has no record of this run."""
+    """Look once. Raises KubeError, and BulwarkError where the node has no record of this run, or has not been rebooted."""
     node = client.get(NODES, name)
     record = own(node, run)
+    if boot_id == record.boot_id:
+        raise BulwarkError(f"{name}: boot_id: got {boot_id!r}, which it had before: the machine has not been rebooted")
     known = text(node, "status", "nodeInfo", "bootID")
     ready, since = _ready(node)
-    missing = [*_of_boot(record, known, boot_id), *([] if ready else [_lacks("ready", "the Node is not Ready")])]
+    missing = []
+    if known != boot_id:
+        missing.append(_lacks("boot_id", f"the machine has {boot_id}, the Node {printable(known) or 'none'}"))
+    if not ready:
+        missing.append(_lacks("ready", "the Node is not Ready"))
     # Until its kubelet has reported, what its pods say is of before.
     if missing or not record.pods:
         return Look(missing, node, known, since)
     return _of_pods(client, node, record, Look(missing, node, known, since))
-
-
-def _of_boot(record: Record, known: str, boot_id: str) -> Iterable[Mapping[str, str]]:
-    if boot_id == record.boot_id:
-        yield _lacks("boot_id", f"the machine still has boot id {boot_id}: it was not rebooted")
-    elif known != boot_id:
-        yield _lacks("boot_id", f"the machine has {boot_id}, the Node {printable(known) or 'none'}")
 
 
 def _of_pods(client: Client, node: Object, record: Record, before: Look) -> Look:
@@ -196,8 +203,8 @@ class Wait:
     def until(self, seconds: float) -> tuple[Look, bool]:
         """Look until it is proved or the time is over, once at least; which of them, and what was seen last.
 
-        Raises BulwarkError where the node has no record of this run any more, and KubeError where it is gone, or where each
-        look was refused: an API server that comes up refuses all for some moments, until it knows its roles.
+        Raises BulwarkError as ``look``, and KubeError where the node is gone, or where each look was refused: an
+        API server that comes up refuses all for some moments, until it knows its roles.
         """
         clock = self.client.clock
         end = clock.monotonic() + seconds
@@ -225,7 +232,7 @@ class Wait:
         except KubeError as error:
             if error.reason == "NotFound":
                 raise
-            return Look([_lacks("api", str(error))]), error if error.refused else None
+            return unanswered(error), error if error.refused else None
 
     def _unstable(self, found: Look) -> Look:
         if self.held is None:

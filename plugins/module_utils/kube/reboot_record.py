@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable
@@ -24,6 +25,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.annotations impo
     REBOOTED,
     REBOOTING,
 )
+from ansible_collections.bulwark.node.plugins.module_utils.kube.events import Happened
 from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import (
     annotations_of,
     field_of,
@@ -36,11 +38,28 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import (
     text,
 )
 
-__all__ = ["CHANGES", "Quarantine", "Record", "Step", "own", "quarantine_of", "record_of", "seen", "what_happened"]
+__all__ = [
+    "CHANGES",
+    "ID",
+    "Quarantine",
+    "Record",
+    "Step",
+    "own",
+    "quarantine_of",
+    "record_of",
+    "seen",
+    "what_happened",
+]
 
 Object = dict[str, Any]
 
 _EFFECT = "PreferNoSchedule"
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
+"""What runs and boots have for an id."""
+# Namespace and name; they become parts of a path.
+_DAEMON_SET = re.compile(r"[a-z0-9][-a-z0-9]*/[a-z0-9][-a-z0-9.]*", re.ASCII)
+# Characters of a reason.
+_LONGEST = 500
 
 
 @dataclass(frozen=True)
@@ -59,7 +78,7 @@ class Record:
 
     def __str__(self) -> str:
         """``{"run": "…", "at": "2026-01-02T03:04:05Z", "boot_id": "…", "pods": {…}, "proven": null}``."""
-        return json.dumps({**self.facts(), "pods": dict(self.pods)})
+        return json.dumps({**vars(self), "pods": dict(self.pods)})
 
     def facts(self) -> dict[str, Any]:
         """It as a result: of the pods their names alone."""
@@ -109,30 +128,25 @@ class Step:
 
 
 def record_of(node: Mapping[str, Any]) -> Record | None:
-    """The record of a node's reboot, None without one. Raises BulwarkError where it cannot be read: who knows what it is in."""
+    """The record of a node's reboot, None without one. Raises BulwarkError where it cannot be read: nobody knows then what it is in."""
     written = annotations_of(node).get(REBOOTING)
     if written is None:
         return None
-    try:
-        found = json.loads(written)
-    except (ValueError, RecursionError):
-        found = None
-    run, at, boot_id = (text(found, key) for key in ("run", "at", "boot_id"))
-    pods, proven = mapping(found, "pods"), field_of(found, "proven")
-    times = all(since is None or isinstance(since, str) for since in pods.values())
-    if not (run and boot_id and instant(at) and times and (proven is None or isinstance(proven, str))):
+    found = _object(written)
+    record = Record(
+        text(found, "run"),
+        text(found, "at"),
+        text(found, "boot_id"),
+        mapping(found, "pods"),
+        field_of(found, "proven"),
+    )
+    if not (_is_id(record.run) and _is_id(record.boot_id) and instant(record.at) and _are_known(record)):
         raise BulwarkError(
             f"{name_of(node)}: annotation {REBOOTING}: got {printable(written)!r}, expected the record of a reboot as this"
             " collection writes it. In which state the node is nobody knows: look at it, uncordon it where that is right, and"
             f" remove the annotation: kubectl annotate node {name_of(node)} {REBOOTING}-"
         )
-    return Record(
-        printable(run),
-        at,
-        printable(boot_id),
-        {printable(name): None if since is None else printable(since) for name, since in pods.items()},
-        None if proven is None else printable(proven),
-    )
+    return record
 
 
 def quarantine_of(node: Mapping[str, Any]) -> Quarantine | None:
@@ -140,14 +154,11 @@ def quarantine_of(node: Mapping[str, Any]) -> Quarantine | None:
     written = annotations_of(node).get(QUARANTINED)
     if written is None:
         return None
-    try:
-        found = json.loads(written)
-    except (ValueError, RecursionError):
-        found = None
+    found = _object(written)
     run, at, reason = (text(found, key) for key in ("run", "at", "reason"))
     if not (run and instant(at)):
-        return Quarantine(None, None, printable(written))
-    return Quarantine(printable(run), at, printable(reason))
+        return Quarantine(None, None, printable(written, _LONGEST))
+    return Quarantine(printable(run), at, printable(reason, _LONGEST))
 
 
 def _mine(node: Mapping[str, Any], run: str) -> Record | None:
@@ -158,6 +169,24 @@ def _mine(node: Mapping[str, Any], run: str) -> Record | None:
             f"{name_of(node)}: run {record.run} took its reboot over at {record.at}, and it is not for run {run} to end any more"
         )
     return record
+
+
+def _object(written: str) -> Any:
+    """The JSON of an annotation; None where it is none."""
+    try:
+        return json.loads(written)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_id(given: Any) -> bool:
+    return isinstance(given, str) and ID.fullmatch(given) is not None
+
+
+def _are_known(record: Record) -> bool:
+    """Whether what a record has of pods, and of a proof, can be."""
+    pods = all(_DAEMON_SET.fullmatch(name) and (since is None or instant(since)) for name, since in record.pods.items())
+    return pods and (record.proven is None or _is_id(record.proven))
 
 
 def own(node: Mapping[str, Any], run: str) -> Record:
@@ -185,7 +214,9 @@ def begun(node: Object, step: Step) -> Object:
     if record is None:
         record = Record(step.run, step.stamp, _own_boot(node, step), step.ready)
     elif record.run != step.run:
-        record = replace(record, run=step.run, at=step.stamp)
+        # Until it is rebooted, what is Ready there now is from before the reboot too.
+        ready = step.ready if step.boot_id == record.boot_id else {}
+        record = replace(record, run=step.run, at=step.stamp, pods={**record.pods, **ready})
     wanted: dict[str, str | None] = {QUARANTINED: None}
     if record != record_of(node):
         wanted[REBOOTING] = str(record)
@@ -238,7 +269,7 @@ def quarantined(node: Object, step: Step) -> Object:
     _mine(node, step.run)
     closed = cordon.cordoned(node, cordon.Record(step.run, step.now))
     if quarantine_of(node) is None:
-        why = Quarantine(step.run, step.stamp, printable(step.reason))
+        why = Quarantine(step.run, step.stamp, printable(step.reason, _LONGEST))
         closed = _annotated(closed, {QUARANTINED: json.dumps(why.facts())})
     return _labelled(closed, step)
 
@@ -257,7 +288,7 @@ def seen(node: Mapping[str, Any], step: Step) -> dict[str, Any]:
     """What of a node this is about, without times, which differ from run to run: for a diff, and whether something changed."""
     record, quarantine = record_of(node), quarantine_of(node)
     known = annotations_of(node)
-    found = {
+    found: dict[str, Any] = {
         "rebooting": {**record.facts(), "at": None} if record else None,
         "quarantined": quarantine.reason if quarantine else None,
         "unschedulable": cordon.is_cordoned(node),
@@ -271,29 +302,32 @@ def seen(node: Mapping[str, Any], step: Step) -> dict[str, Any]:
     return found
 
 
-def what_happened(before: Mapping[str, Any], after: Mapping[str, Any], run: str) -> tuple[str, str, bool] | None:
-    """Reason, message and whether it is a warning, of the event for a change of a node's state; None where that is as it was."""
+def what_happened(before: Mapping[str, Any], after: Mapping[str, Any], run: str, state: str) -> Happened | None:
+    """What the event of a change tells; None where what the node says of its reboot is as it was."""
     old, new = record_of(before), record_of(after)
-    quarantine = quarantine_of(after)
-    if quarantine and not quarantine_of(before):
-        return "RebootQuarantined", f"Run {run} quarantined the node: {quarantine.reason}", True
-    if new is None:
-        if old is None:
-            return None
-        if annotations_of(after).get(REBOOTED) != annotations_of(before).get(REBOOTED):
-            return "RebootEnded", f"Run {run} ended the reboot of the node, which has boot id {old.proven}", False
-        return "RebootAbandoned", f"Run {run} did not reboot the node", False
-    if old is None:
-        return "RebootBegun", f"Run {run} began to reboot the node, which has boot id {new.boot_id}", False
+    was, quarantine = quarantine_of(before), quarantine_of(after)
+    if quarantine and not was:
+        return Happened("RebootQuarantined", f"Run {run} quarantined the node: {quarantine.reason}", warning=True)
+    if old == new and was == quarantine:
+        return None
+    if old is None or new is None:
+        return _begins_or_ends(old, new, run, state)
     if new.proven != old.proven:
-        return (
-            "RebootProven",
-            f"Run {run} proved that the node was rebooted, and is back with boot id {new.proven}",
-            False,
+        return Happened(
+            "RebootProven", f"Run {run} proved that the node was rebooted, and is back with boot id {new.proven}"
         )
-    if new.run != old.run or quarantine_of(before) != quarantine:
-        return "RebootResumed", f"Run {run} took up the reboot that run {old.run} had at {old.at}", False
-    return None
+    lifted = ", and lifted its quarantine" if was else ""
+    return Happened("RebootResumed", f"Run {run} took up the reboot that run {old.run} recorded at {old.at}{lifted}")
+
+
+def _begins_or_ends(old: Record | None, new: Record | None, run: str, state: str) -> Happened | None:
+    if new is not None:
+        return Happened("RebootBegun", f"Run {run} began to reboot the node, which has boot id {new.boot_id}")
+    if old is None:
+        return None
+    if state == "ended":
+        return Happened("RebootEnded", f"Run {run} ended the reboot of the node, which has boot id {old.proven}")
+    return Happened("RebootAbandoned", f"Run {run} does not reboot the node")
 
 
 def _quarantined(node: Mapping[str, Any], quarantine: Quarantine) -> BulwarkError:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The bulwark.node authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""roles/reboot/files/rbac.yml: with it all of the gate, the lock and the drain can be done, and no rule of it is one too many."""
+"""roles/reboot/files/rbac.yml: with it all of the gate, the lock, the drain and the record can be done, and no rule of it is one too many."""
 
 from __future__ import annotations
 
@@ -27,6 +27,12 @@ from ansible_collections.bulwark.node.tests.fakes.kube_rbac import bound
 from ansible_collections.bulwark.node.tests.fakes.kured import daemon_set
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.conftest import Time, connected
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.test_node_drain import ClusterTime, Run
+from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.test_node_reboot import (
+    AFTER,
+    BEFORE,
+    LONG_AGO,
+    Node,
+)
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.test_reboot_lock import params
 
 FILE = Path(__file__).parents[5] / "roles/reboot/files/rbac.yml"
@@ -98,7 +104,7 @@ def test_each_rule_says_whom_it_is_for() -> None:
     for block in re.split(r"^  - apiVersion", FILE.read_text(), flags=re.MULTILINE):
         comments = re.findall(r"((?:^      #.*\n)+)^      - apiGroups", block, re.MULTILINE)
         assert len(comments) == len(re.findall(r"^      - apiGroups", block, re.MULTILINE))
-        for name, module in (("lock", "reboot_lock"), ("drain", "node_drain")):
+        for name, module in (("lock", "reboot_lock"), ("drain", "node_drain"), ("record", "node_reboot")):
             if f"name: bulwark-reboot-{name}\n" in block:
                 assert all(module in comment for comment in comments)
 
@@ -189,10 +195,50 @@ def test_without_any_one_of_them_no_node_is_drained_and_the_rule_named(
         drained(kube, ClusterTime(kube), without(resource, verb), **options)
 
 
+def recorded(kube: FakeKube, rules: list[dict[str, Any]]) -> list[str]:
+    """Record the reboot of a node, prove it where one of its two DaemonSets is gone, and end it; what was warned of."""
+    kube.tokens["account"] = User(ACCOUNT)
+    kube.rules[ACCOUNT] = rules
+    node = Node(kube)
+    node.client = connected(kube, node.time, api_key="account")
+    node.cluster.pod("gone-a", "a", ("DaemonSet", "gone"), "kube-system")
+    warnings = node("begun", boot_id=BEFORE)["warnings"]
+    node.reboot()
+    node.report(False, LONG_AGO, "gone-a")
+    warnings += node("proven", boot_id=AFTER, slice=20)["warnings"]
+    return [*warnings, *node("ended")["warnings"]]
+
+
+def test_with_exactly_these_rights_a_reboot_is_recorded_and_proved(kube: FakeKube) -> None:
+    assert recorded(kube, of("record")) == []
+    assert len(kube.store.all("events")) == 3
+
+
+@pytest.mark.parametrize(
+    ("resource", "verb"), [("nodes", "get"), ("nodes", "patch"), ("pods", "list"), ("daemonsets", "get")]
+)
+def test_without_any_one_of_them_no_reboot_is_proved_and_the_rule_named(
+    kube: FakeKube, resource: str, verb: str
+) -> None:
+    with pytest.raises(Forbidden, match=rf'resources: \["{resource}"\]'):
+        recorded(kube, without(resource, verb))
+
+
+def test_without_the_right_to_write_events_that_is_warned_of(kube: FakeKube) -> None:
+    warnings = recorded(kube, without("events", "create"))
+    assert len(warnings) == 3
+    assert all(
+        'a Role in namespace "default" or a ClusterRole: - {apiGroups: [""], resources: ["events"]' in each
+        for each in warnings
+    )
+
+
 def test_nothing_may_be_written_but_the_lock_cordons_and_evictions() -> None:
     writes = [rule for rule in SINGLE if set(rule["verbs"]) - {"get", "list", "watch"} and "resourceNames" not in rule]
     assert sorted((rule["resources"][0], rule["verbs"][0], rule.get("namespace")) for rule in writes) == [
+        ("events", "create", "default"),
         ("leases", "create", "kube-system"),
+        ("nodes", "patch", None),
         ("nodes", "patch", None),
         ("pods", "delete", None),
         ("pods/eviction", "create", None),
