@@ -239,7 +239,7 @@ record:
       type: str
       sample: null
 resumed:
-  description: Whether O(state=begun) took the record of another run over.
+  description: Whether O(state=begun) found a record, of this run or another, which it took over then.
   returned: success, and where a node did not prove itself
   type: bool
   sample: false
@@ -273,6 +273,11 @@ quarantine:
       description: Why.
       type: str
       sample: it was not reachable within half an hour of its reboot
+  sample: null
+lifted:
+  description: The quarantine that O(state=begun) took away, with the keys of RV(quarantine). V(null) where there was none.
+  returned: success, and where a node did not prove itself
+  type: dict
   sample: null
 missing:
   description: What O(state=proven) still waits for.

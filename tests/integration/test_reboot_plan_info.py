@@ -62,13 +62,15 @@ def test_a_cluster_is_planned_in_one_task_and_nothing_is_changed(module: Module,
         "gone": "absent",
     }
     assert ran["down"] == [{"name": "w4", "why": "w4 is being rebooted"}]
-    assert ran["table"][0] == "4 of 8 nodes are to be rebooted, in 3 batches"
+    assert ran["table"][0] == "4 of 8 nodes are to be rebooted, batches: 3"
 
 
 def test_a_cluster_that_refuses_is_a_reason_and_does_not_fail_the_task(module: Module) -> None:
     with FakeKube() as kube:
         kube.tokens[TOKEN] = User("nobody")
-        ran = module("reboot_plan_info", {"host": kube.url, "api_key": TOKEN, "nodes": [{"name": "a", "required": True}]})
+        ran = module(
+            "reboot_plan_info", {"host": kube.url, "api_key": TOKEN, "nodes": [{"name": "a", "required": True}]}
+        )
     assert (ran.failed, ran["open"], ran["batches"]) == (False, False, [])
     assert ran["nodes"][0]["state"] == "blocked"
     assert 'User "nobody" cannot list' in ran["reasons"][0]["detail"]

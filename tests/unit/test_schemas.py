@@ -158,7 +158,8 @@ def test_the_documented_need_of_a_reboot_is_one_that_is_told(tmp_path: Path, mon
     documented = example("reboot")
     tree = load("debian12-memory")
     files = {"/var/run/reboot-required": "", "/var/run/reboot-required.pkgs": "libc6"}
-    lay(tmp_path, tree, {**files, "/proc/sys/kernel/random/boot_id": documented["boot_id"]})
+    ids = {"/proc/sys/kernel/random/boot_id": documented["boot_id"], "/etc/machine-id": documented["machine_id"]}
+    lay(tmp_path, tree, {**files, **ids})
     monkeypatch.setattr(Host, "changed_at", lambda self, path: documented["since"])
     monkeypatch.setattr(Host, "is_write_locked", lambda self, path: True)
     options = {"triggers": ["sentinel", "needs_restarting"], "sentinel": list(files)[:1], "command": None}

@@ -184,17 +184,18 @@ class _Call:
         step = self.step()
         views = [seen(node, step) if node else {} for node in (before, after)]
         old, record = (record_of(node) if node else None for node in (before, after))
-        quarantine = quarantine_of(after) if after else None
+        quarantines = [quarantine_of(node) if node else None for node in (before, after)]
         return {
             "changed": views[0] != views[1],
             "finished": True,
             "name": self.name,
             "state": self.params["state"],
             "record": record.facts() if record else None,
-            "resumed": self.ready is not None and old is not None and old.run != self.run,
+            "resumed": self.ready is not None and old is not None,
             "rebooted": record.boot_id != step.boot_id if record and step.boot_id else None,
             "ready_pods": sorted(self.ready) if self.ready is not None else None,
-            "quarantine": quarantine.facts() if quarantine else None,
+            "quarantine": quarantines[1].facts() if quarantines[1] else None,
+            "lifted": quarantines[0].facts() if quarantines[0] and not quarantines[1] else None,
             "missing": [],
             "proof": None,
             "held": None,

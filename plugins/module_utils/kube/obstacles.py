@@ -108,8 +108,11 @@ class Limits:
 
     def wanted(self, node: str | None) -> Wanted:
         """What to ask a cluster for, about one node or (None) all."""
-        pods = bool(self.selectors) or self.safe_to_evict
+        pods = self._stops if self.selectors or self.safe_to_evict else None
         return Wanted(node, pods, self.etcd == "stacked", self.accepted)
+
+    def _stops(self, pod: Object) -> bool:
+        return any(_of_pod(pod, self))
 
 
 def identity(option: str, values: Mapping[str, Any]) -> Mapping[str, str]:
@@ -192,9 +195,9 @@ def budget_reasons(snapshot: Snapshot, wanted: Limits) -> list[Reason]:
         return []
     first = printable(failed[0])
     detail = (
-        f"{len(failed)} of the cluster's nodes did not prove themselves after their reboots, and {wanted.failure_budget}"
-        f" may: {_some(failed)}. See what is wrong with {first}, then take its annotation {QUARANTINED} away, or"
-        " have it go on (lift_quarantine)"
+        f"{len(failed)} of {len(snapshot.names)} nodes failed to prove themselves after their reboots ({_some(failed)}), and"
+        f" {wanted.failure_budget} may. See what is wrong with {first}, then let it go on (lift_quarantine), or take its"
+        f" annotation {QUARANTINED} away"
     )
     return [Reason("failure_budget", detail, subject=Subject("Node", first))]
 
@@ -266,21 +269,21 @@ def _subject(node: Object) -> Subject:
 
 def _pods(snapshot: Snapshot, name: str, wanted: Limits) -> list[Reason]:
     """kured's --blocking-pod-selector: unfinished pods of the node, in any namespace; and those that may not be moved."""
-    found = []
-    for pod in snapshot.pods.get(name, ()):
-        if text(pod, "status", "phase") in _FINISHED:
-            continue
-        have = labels_of(pod)
-        for selector in (each for each in wanted.selectors if each.matches(have)):
-            found.append(_of_pod(pod, f"runs here and is selected by {selector.text}"))
-        if wanted.safe_to_evict and annotations_of(pod).get(SAFE_TO_EVICT) == "false":
-            found.append(_of_pod(pod, f"runs here and has {SAFE_TO_EVICT}=false"))
+    found = (reason for pod in snapshot.pods.get(name, ()) for reason in _of_pod(pod, wanted))
     return at_most("pods", sorted(found, key=lambda reason: reason.detail), "reasons")
 
 
-def _of_pod(pod: Object, what: str) -> Reason:
-    namespace, name = printable(namespace_of(pod)), printable(name_of(pod))
-    return Reason("pods", f"pod {namespace}/{name} {what}", subject=Subject("Pod", name, namespace))
+def _of_pod(pod: Object, wanted: Limits) -> Iterator[Reason]:
+    if text(pod, "status", "phase") in _FINISHED:
+        return
+    have = labels_of(pod)
+    whys = [f"is selected by {selector.text}" for selector in wanted.selectors if selector.matches(have)]
+    if wanted.safe_to_evict and annotations_of(pod).get(SAFE_TO_EVICT) == "false":
+        whys.append(f"has {SAFE_TO_EVICT}=false")
+    for why in whys:
+        namespace, name = printable(namespace_of(pod)), printable(name_of(pod))
+        detail = f"pod {namespace}/{name} runs here and {why}"
+        yield Reason("pods", detail, subject=Subject("Pod", name, namespace))
 
 
 def _lease(snapshot: Snapshot, name: str, now: dt.datetime) -> Iterator[Reason]:
@@ -315,12 +318,6 @@ def _counted(snapshot: Snapshot, name: str, wanted: Limits, now: dt.datetime) ->
     elif wanted.max_unavailable is not None:
         yield from unavailable_reasons(pool, name, wanted.max_unavailable)
     if wanted.spacing:
-        unknown = [
-            Reason("spacing", f"when {each} was rebooted cannot be read", error=True, subject=Subject("Node", each))
-            for each in snapshot.unreadable
-            if each in pool.by_name
-        ]
-        yield from at_most("spacing", unknown, "nodes")
         yield from spacing_reasons(pool, wanted.spacing, now)
 
 

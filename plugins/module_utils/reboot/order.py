@@ -73,7 +73,7 @@ class Room:
             most,
             None if allowed is None else allowed.of(len(counted.nodes)) - len(counted.down),
             frozenset(counted.down),
-            frozenset(node.name for node in everyone.schedulable if not node.down),
+            everyone.schedulable.up,
         )
 
 

@@ -42,7 +42,7 @@ def table(found: Mapping[str, Any]) -> list[str]:
 def _summary(found: Mapping[str, Any]) -> Iterator[str]:
     nodes, batches, down = found["nodes"], found["batches"], found["down"]
     placed = sum(len(batch["nodes"]) for batch in batches)
-    yield f"{placed} of {len(nodes)} nodes are to be rebooted, in {len(batches)} batches"
+    yield f"{placed} of {len(nodes)} nodes are to be rebooted; batches: {len(batches)}"
     if down:
         more = f" and {len(down) - _DOWN} more" if len(down) > _DOWN else ""
         yield from _wrapped([f"down: {', '.join(each['why'] for each in down[:_DOWN])}{more}"], "")

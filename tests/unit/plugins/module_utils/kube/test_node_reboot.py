@@ -165,7 +165,7 @@ def test_another_run_takes_it_up_where_it_was_left(node: Node) -> None:
     record = taken["record"]
     assert (record["run"], record["boot_id"], record["pods"]) == ("run-2", BEFORE, ["kube-system/cni"])
     again = node("begun", run="run-2", boot_id=AFTER)
-    assert (again["changed"], again["resumed"], again["rebooted"]) == (False, False, True)
+    assert (again["changed"], again["resumed"], again["rebooted"]) == (False, True, True)
     assert "run run-2 took its reboot over" in str(node.failing("ended"))
     assert node.events() == ["RebootBegun", "RebootResumed"]
 
@@ -182,6 +182,7 @@ def test_a_node_that_does_not_come_back_is_told_of_and_quarantined(node: Node) -
     assert "quarantined by run run-1" in str(node.failing("begun", run="run-2", boot_id=BEFORE))
     lifted = node("begun", run="run-2", boot_id=BEFORE, lift_quarantine=True)
     assert (lifted["resumed"], lifted["rebooted"], lifted["quarantine"]) == (True, False, None)
+    assert lifted["lifted"]["reason"] == "it did not come back"
     assert node.events() == ["RebootBegun", "RebootQuarantined", "RebootResumed"]
 
 

@@ -654,7 +654,7 @@ def test_hostile_objects_pass_through_the_client(client: Client, cluster: FakeKu
         text = json.dumps({"items": broken, "metadata": chance.choice([None, {}, "x", {"continue": None}])})
         cluster.faults[:] = []
         cluster.fault(path="/api/v1/nodes", status=200, text=text)
-        take(client, Wanted("a", pods=True, etcd=True))
+        take(client, Wanted("a", pods=bool, etcd=True))
 
 
 # Many
