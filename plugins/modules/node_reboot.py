@@ -85,7 +85,7 @@ options:
     default: 0
   reason:
     description:
-      - Why it is quarantined. It is required with O(state=quarantined).
+      - Why it is quarantined, or abandoned, which the event tells as well. It is required with O(state=quarantined).
     type: str
   labels:
     description:

@@ -16,7 +16,7 @@ import pytest
 
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Change, Result, Unmet, Verdict
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.kube import cordon, node_drain
+from ansible_collections.bulwark.node.plugins.module_utils.kube import cordon, node_drain, node_reboot
 from ansible_collections.bulwark.node.plugins.module_utils.kube.client import connect
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manifest
 from ansible_collections.bulwark.node.plugins.module_utils.node import (
@@ -32,6 +32,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.reboot.window import 
 from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes, report
 from ansible_collections.bulwark.node.plugins.plugin_utils.assess import subject
 from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import load as load_baselines
+from ansible_collections.bulwark.node.tests.fakes import kube_objects
 from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube
 from ansible_collections.bulwark.node.tests.fakes.kube_cluster import Cluster
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import TREES, lay, load
@@ -203,6 +204,35 @@ def test_the_documented_drain_is_one_that_is_foretold() -> None:
         assert found == documented
         started = cordon.cordoned(kube.store.all("nodes")[0], cordon.Record("4f0c1f0e", kube.store.now))
         assert json.loads(started["metadata"]["annotations"]["bulwark.node/cordon"]) == example("cordon")
+
+
+def test_the_documented_reboot_is_one_that_is_proved() -> None:
+    documented = example("node_reboot")
+    before, after = documented["record"]["boot_id"], documented["record"]["proven"]
+    with FakeKube() as kube:
+        kube.store.add("nodes", kube_objects.node("worker-1", unschedulable=True))
+        kube.store.edit("nodes", "", "worker-1", {"status": {"nodeInfo": {"bootID": before}}})
+        for name in ("cni", "logs"):
+            owner = [{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": name, "uid": "u", "controller": True}]
+            kube.store.add("pods", kube_objects.pod(f"{name}-1", "worker-1", "kube-system", ownerReferences=owner))
+        client = connect({"host": kube.url, "api_key": "cluster-admin"})
+
+        def call(**options: Any) -> dict[str, Any]:
+            given = {name: spec.get("default") for name, spec in node_reboot.NODE_REBOOT_SPEC.items()}
+            return node_reboot.act(client, {**given, "name": "worker-1", "run_id": "4f0c1f0e", **options}, False)
+
+        call(state="begun", boot_id=before)
+        recorded = kube.store.all("nodes")[0]["metadata"]["annotations"]["bulwark.node/rebooting"]
+        assert json.loads(recorded) == example("rebooting")
+        back = [kube_objects.condition("Ready", since=documented["proof"]["ready_since"])]
+        kube.store.edit("nodes", "", "worker-1", {"status": {"nodeInfo": {"bootID": after}, "conditions": back}})
+        kube.store.edit("pods", "kube-system", "cni-1", {"status": {"conditions": back}})
+        found = call(state="proven", boot_id=after)
+        assert found.pop("warnings") == []
+        assert found == {**documented, "seconds_left": found["seconds_left"]}
+        call(state="quarantined", reason=example("quarantined")["reason"])
+        quarantined = kube.store.all("nodes")[0]["metadata"]["annotations"]["bulwark.node/quarantined"]
+        assert json.loads(quarantined) == example("quarantined")
 
 
 def test_results_have_the_documented_keys() -> None:

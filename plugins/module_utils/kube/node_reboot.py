@@ -173,7 +173,7 @@ class _Call:
     def told(self, before: Object, after: Object) -> dict[str, Any]:
         """The result of a change, of which an event tells."""
         result = self.result(before, after)
-        happened = what_happened(before, after, self.run, self.params["state"])
+        happened = what_happened(before, after, self.step(), self.params["state"])
         if happened and not self.check:
             failed = tell(self.client, self.name, self.run, happened)
             result["warnings"] = [failed] if failed else []

@@ -201,7 +201,8 @@ def own(node: Mapping[str, Any], run: str) -> Record:
 
 
 def pending(node: Object, step: Step) -> Object:
-    """It is to be rebooted some time."""
+    """It is to be rebooted some time. Raises BulwarkError as all states do where its record cannot be read."""
+    record_of(node)
     return _tainted(_labelled(node, step), step, wanted=True)
 
 
@@ -302,8 +303,9 @@ def seen(node: Mapping[str, Any], step: Step) -> dict[str, Any]:
     return found
 
 
-def what_happened(before: Mapping[str, Any], after: Mapping[str, Any], run: str, state: str) -> Happened | None:
+def what_happened(before: Mapping[str, Any], after: Mapping[str, Any], step: Step, state: str) -> Happened | None:
     """What the event of a change tells; None where what the node says of its reboot is as it was."""
+    run = step.run
     old, new = record_of(before), record_of(after)
     was, quarantine = quarantine_of(before), quarantine_of(after)
     if quarantine and not was:
@@ -311,7 +313,7 @@ def what_happened(before: Mapping[str, Any], after: Mapping[str, Any], run: str,
     if old == new and was == quarantine:
         return None
     if old is None or new is None:
-        return _begins_or_ends(old, new, run, state)
+        return _begins_or_ends(old, new, step, state)
     if new.proven != old.proven:
         return Happened(
             "RebootProven", f"Run {run} proved that the node was rebooted, and is back with boot id {new.proven}"
@@ -320,14 +322,16 @@ def what_happened(before: Mapping[str, Any], after: Mapping[str, Any], run: str,
     return Happened("RebootResumed", f"Run {run} took up the reboot that run {old.run} recorded at {old.at}{lifted}")
 
 
-def _begins_or_ends(old: Record | None, new: Record | None, run: str, state: str) -> Happened | None:
+def _begins_or_ends(old: Record | None, new: Record | None, step: Step, state: str) -> Happened | None:
+    run = step.run
     if new is not None:
         return Happened("RebootBegun", f"Run {run} began to reboot the node, which has boot id {new.boot_id}")
     if old is None:
         return None
     if state == "ended":
         return Happened("RebootEnded", f"Run {run} ended the reboot of the node, which has boot id {old.proven}")
-    return Happened("RebootAbandoned", f"Run {run} does not reboot the node")
+    why = f": {step.reason}" if step.reason else ""
+    return Happened("RebootAbandoned", f"Run {run} does not reboot the node{why}")
 
 
 def _quarantined(node: Mapping[str, Any], quarantine: Quarantine) -> BulwarkError:

@@ -119,7 +119,7 @@ GOOD = json.loads(str(MINE))
     ],
 )
 def test_what_is_no_record_of_ours_is_refused_with_what_removes_it(written: str) -> None:
-    for state in ("begun", "proven", "ended", "abandoned", "quarantined"):
+    for state in CHANGES:
         text = refused(state, node(written))
         assert text.startswith("a: annotation bulwark.node/rebooting: got '")
         assert text.endswith("kubectl annotate node a bulwark.node/rebooting-")
@@ -305,6 +305,13 @@ def test_labels_are_set_in_each_state(state: str) -> None:
         ),
         ("ended", node(), {}, None, ""),
         ("abandoned", node(MINE), {}, "RebootAbandoned", "Run ours does not reboot the node"),
+        (
+            "abandoned",
+            node(MINE),
+            {"reason": "the gate is shut"},
+            "RebootAbandoned",
+            "Run ours does not reboot the node: the gate is shut",
+        ),
         ("abandoned", node(taints=[TAINT]), {"taint": ("example.org/reboot", "")}, None, ""),
         ("quarantined", node(MINE), {"reason": "why"}, "RebootQuarantined", "Run ours quarantined the node: why"),
         ("quarantined", node(MINE, QUARANTINE), {"reason": "why"}, None, ""),
@@ -313,7 +320,7 @@ def test_labels_are_set_in_each_state(state: str) -> None:
 def test_each_change_of_the_state_is_told(
     state: str, item: dict[str, Any], given: dict[str, Any], reason: str | None, said: str
 ) -> None:
-    happened = records.what_happened(item, changed(state, item, **given), "ours", state)
+    happened = records.what_happened(item, changed(state, item, **given), step(**given), state)
     assert (happened.reason if happened else None) == reason
     if happened:
         assert happened.message.startswith(said)
