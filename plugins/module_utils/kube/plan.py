@@ -187,16 +187,18 @@ def _state(own: Mapping[str, str], asked: HostState, wanted: Limits) -> str:
 
 
 def _planned(snapshot: Snapshot, asked: HostState, wanted: Limits, zone_label: str, now: dt.datetime) -> Planned:
-    state, node = _state(_own(snapshot, asked), asked, wanted), (snapshot.nodes or {}).get(asked.name)
-    reasons = list(_of_host(asked))
+    node = (snapshot.nodes or {}).get(asked.name)
+    state = _state(_own(snapshot, asked), asked, wanted)
     if snapshot.nodes is None:
-        return Planned(asked, "blocked" if state == "planned" else state, [*reasons, _UNLISTED])
+        return Planned(asked, "blocked" if state == "planned" else state, [*_of_host(asked), _UNLISTED])
     if node is None:
         state = "absent"
     member = node is not None and (may_be_member(node) or asked.name in snapshot.members)
+    reasons: list[Reason] = []
     if state != "not_required":
-        reasons += [error for error in snapshot.errors if member and error.source == "etcd"]
-        reasons += of_node(snapshot, asked.name, replace(wanted, identity=asked.identity), now)
+        errors = [error for error in snapshot.errors if member and error.source == "etcd"]
+        whose = replace(wanted, identity=asked.identity)
+        reasons = [*_of_host(asked), *errors, *of_node(snapshot, asked.name, whose, now)]
     if state == "planned" and any(reason.error or reason.source not in _PASSING for reason in reasons):
         state = "blocked"
     began = record(node, REBOOTING) if node else None
