@@ -238,6 +238,11 @@ record:
       description: The boot id that was proved since. V(null) before.
       type: str
       sample: null
+    cordoned:
+      description:
+        - Whether it was cordoned before, by whomever, and so is to stay cordoned. What a killed drain had left is not meant to.
+      type: bool
+      sample: false
 resumed:
   description: Whether O(state=begun) found a record, of this run or another, which it took over then.
   returned: success, and where a node did not prove itself

@@ -18,6 +18,9 @@ from ansible_collections.bulwark.node.plugins.module_utils.converge import Chang
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.kube import cordon, node_drain, node_reboot
 from ansible_collections.bulwark.node.plugins.module_utils.kube.client import connect
+from ansible_collections.bulwark.node.plugins.module_utils.kube.obstacles import LIMITS_SPEC, limits
+from ansible_collections.bulwark.node.plugins.module_utils.kube.plan import NODES_SPEC, ZONE, hosts, plan
+from ansible_collections.bulwark.node.plugins.module_utils.kube.snapshot import Snapshot
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manifest
 from ansible_collections.bulwark.node.plugins.module_utils.node import (
     bridge_pins,
@@ -28,6 +31,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.node import (
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.gate import Reason, Subject, decide
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.lock import holders
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.lock_value import Entry, decode, encode, moment
+from ansible_collections.bulwark.node.plugins.module_utils.reboot.plan_table import table
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.window import parse_windows
 from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes, report
 from ansible_collections.bulwark.node.plugins.plugin_utils.assess import subject
@@ -35,6 +39,7 @@ from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import load 
 from ansible_collections.bulwark.node.tests.fakes import kube_objects
 from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube
 from ansible_collections.bulwark.node.tests.fakes.kube_cluster import Cluster
+from ansible_collections.bulwark.node.tests.fakes.kube_objects import node
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import TREES, lay, load
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.test_icmp_probe import Path as FakePath
 from ansible_collections.bulwark.node.tests.unit.plugins.plugin_utils.conftest import FIVE, build
@@ -186,6 +191,33 @@ def test_the_documented_gate_is_one_that_is_decided() -> None:
     ]
     now = datetime.fromtimestamp(documented["checked_at"], timezone.utc)
     assert decide(now, windows, timedelta(seconds=1800), others).as_dict() == documented
+
+
+def test_the_documented_plan_is_one_that_is_made() -> None:
+    documented = example("plan")
+    rebooting = {"bulwark.node/rebooting": "", "bulwark.node/cordon": ""}
+    nodes = {
+        "worker-1": node("worker-1", labels={ZONE: "a"}),
+        "worker-2": node("worker-2", labels={ZONE: "a"}, annotations=rebooting, unschedulable=True),
+        "worker-3": node(
+            "worker-3",
+            labels={ZONE: "b"},
+            annotations={"bulwark.node/reboot-paused": "until the migration is over"},
+        ),
+    }
+    options = {name: spec.get("default") for name, spec in LIMITS_SPEC.items()}
+    asked = [
+        {**{name: spec.get("default") for name, spec in NODES_SPEC.items()}, **each}
+        for each in (
+            {key: row[key] for key in ("name", "host", "required", "since")} for row in reversed(documented["nodes"])
+        )
+    ]
+    now = datetime.fromtimestamp(documented["checked_at"], timezone.utc)
+    snapshot = Snapshot("https://x", nodes)
+    found = plan(snapshot, hosts("nodes", asked), limits("limits", options), 2, ZONE, now)
+    gate = decide(now, [], timedelta(0), found.reasons)
+    told = {**gate.as_dict(), **found.as_dict(gate.open)}
+    assert {**told, "table": table(told)} == documented
 
 
 def test_the_documented_drain_is_one_that_is_foretold() -> None:

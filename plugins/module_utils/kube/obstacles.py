@@ -249,7 +249,9 @@ def _quarantined(node: Object, wanted: Limits) -> Iterator[Reason]:
         return
     found = from_json(value)
     why = ", ".join(f"{key} {printable(found[key])}" for key in ("run", "at", "reason") if key in found)
-    detail = f"{_subject(node).name} did not prove itself after a reboot ({why or printable(value)})"
+    detail = (
+        f"{_subject(node).name} did not prove itself after a reboot: {why or printable(value) or 'nobody says why'}"
+    )
     remedy = f"See what is wrong, then set {wanted.option}.lift_quarantine, or take its annotation {QUARANTINED} away"
     yield Reason("quarantine", f"{detail}. {remedy}", subject=_subject(node))
 

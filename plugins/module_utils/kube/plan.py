@@ -12,10 +12,10 @@ from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.kube.annotations import QUARANTINED, REBOOTING
-from ansible_collections.bulwark.node.plugins.module_utils.kube.cordon import record
 from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import (
     annotations_of,
     field_of,
+    from_json,
     instant,
     labels_of,
     printable,
@@ -157,8 +157,10 @@ def plan(
 
     What was interrupted is ended before anything else begins: all that comes after is planned as if that had been done.
     """
-    resumed = (each.name for each in asked if _state(_own(snapshot, each), each, wanted) == "interrupted")
-    later = replace(snapshot, healed=frozenset(resumed))
+    known = snapshot.nodes or {}
+    states = {each.name: _state(annotations_of(known.get(each.name)), each, wanted) for each in asked}
+    resumed = frozenset(name for name, state in states.items() if state == "interrupted")
+    later = replace(snapshot, healed=resumed)
     nodes = {each.name: _planned(later, each, wanted, zone_label, now) for each in asked}
     room = Room.of(most, later.all, later.pool(wanted.pool), wanted.max_unavailable)
     return Plan(
@@ -167,10 +169,6 @@ def plan(
         [*(error for error in snapshot.errors if error.source != "etcd"), *budget_reasons(later, wanted)],
         snapshot.all.down,
     )
-
-
-def _own(snapshot: Snapshot, asked: HostState) -> Mapping[str, str]:
-    return annotations_of((snapshot.nodes or {}).get(asked.name))
 
 
 def _state(own: Mapping[str, str], asked: HostState, wanted: Limits) -> str:
@@ -187,19 +185,21 @@ def _state(own: Mapping[str, str], asked: HostState, wanted: Limits) -> str:
 
 
 def _planned(snapshot: Snapshot, asked: HostState, wanted: Limits, zone_label: str, now: dt.datetime) -> Planned:
-    state, node = _state(_own(snapshot, asked), asked, wanted), (snapshot.nodes or {}).get(asked.name)
-    reasons = list(_of_host(asked))
+    node = (snapshot.nodes or {}).get(asked.name)
+    own = annotations_of(node)
+    state = _state(own, asked, wanted)
     if snapshot.nodes is None:
-        return Planned(asked, "blocked" if state == "planned" else state, [*reasons, _UNLISTED])
+        return Planned(asked, "blocked" if state == "planned" else state, [*_of_host(asked), _UNLISTED])
     if node is None:
         state = "absent"
     member = node is not None and (may_be_member(node) or asked.name in snapshot.members)
+    reasons: list[Reason] = []
     if state != "not_required":
-        reasons += [error for error in snapshot.errors if member and error.source == "etcd"]
-        reasons += of_node(snapshot, asked.name, replace(wanted, identity=asked.identity), now)
+        errors = [error for error in snapshot.errors if member and error.source == "etcd"]
+        whose = replace(wanted, identity=asked.identity)
+        reasons = [*_of_host(asked), *errors, *of_node(snapshot, asked.name, whose, now)]
     if state == "planned" and any(reason.error or reason.source not in _PASSING for reason in reasons):
         state = "blocked"
-    began = record(node, REBOOTING) if node else None
     return Planned(
         asked,
         state,
@@ -207,7 +207,7 @@ def _planned(snapshot: Snapshot, asked: HostState, wanted: Limits, zone_label: s
         printable(labels_of(node).get(zone_label, ""), _ZONE_LENGTH),
         member,
         instant(field_of(node, "metadata", "creationTimestamp")),
-        began.at if began else None,
+        instant(from_json(own.get(REBOOTING, "")).get("at")),
     )
 
 

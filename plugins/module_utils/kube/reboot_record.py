@@ -19,6 +19,7 @@ from typing import Any, Callable
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
 from ansible_collections.bulwark.node.plugins.module_utils.kube import cordon
 from ansible_collections.bulwark.node.plugins.module_utils.kube.annotations import (
+    DRAIN,
     KURED_NEEDED,
     KURED_REBOOTING,
     QUARANTINED,
@@ -68,6 +69,7 @@ class Record:
 
     ``boot_id`` is that of before; ``pods`` the DaemonSets, ``namespace/name``, that had a Ready pod there then, each with since
     when that was Ready (as the API had it; None where it did not say); ``proven`` the boot id that was proved since.
+    ``cordoned``: somebody had cordoned it then, whoever that was, and meant it to stay so.
     """
 
     run: str
@@ -75,9 +77,10 @@ class Record:
     boot_id: str
     pods: Mapping[str, str | None] = field(default_factory=dict)
     proven: str | None = None
+    cordoned: bool = False
 
     def __str__(self) -> str:
-        """``{"run": "…", "at": "2026-01-02T03:04:05Z", "boot_id": "…", "pods": {…}, "proven": null}``."""
+        """``{"run": "…", "at": "2026-01-02T03:04:05Z", "boot_id": "…", "pods": {…}, "proven": null, "cordoned": false}``."""
         return json.dumps({**vars(self), "pods": dict(self.pods)})
 
     def facts(self) -> dict[str, Any]:
@@ -88,6 +91,7 @@ class Record:
             "boot_id": self.boot_id,
             "pods": sorted(self.pods),
             "proven": self.proven,
+            "cordoned": self.cordoned,
         }
 
 
@@ -139,6 +143,7 @@ def record_of(node: Mapping[str, Any]) -> Record | None:
         text(found, "boot_id"),
         mapping(found, "pods"),
         field_of(found, "proven"),
+        field_of(found, "cordoned"),
     )
     if not (_is_id(record.run) and _is_id(record.boot_id) and instant(record.at) and _are_known(record)):
         raise BulwarkError(
@@ -186,7 +191,7 @@ def _is_id(given: Any) -> bool:
 def _are_known(record: Record) -> bool:
     """Whether what a record has of pods, and of a proof, can be."""
     pods = all(_DAEMON_SET.fullmatch(name) and (since is None or instant(since)) for name, since in record.pods.items())
-    return pods and (record.proven is None or _is_id(record.proven))
+    return pods and (record.proven is None or _is_id(record.proven)) and isinstance(record.cordoned, bool)
 
 
 def own(node: Mapping[str, Any], run: str) -> Record:
@@ -213,7 +218,9 @@ def begun(node: Object, step: Step) -> Object:
     if quarantine and not step.lift_quarantine:
         raise _quarantined(node, quarantine)
     if record is None:
-        record = Record(step.run, step.stamp, _own_boot(node, step), step.ready)
+        # What a killed drain left cordoned is meant to be opened again.
+        kept = cordon.is_cordoned(node) and cordon.record(node, DRAIN) is None
+        record = Record(step.run, step.stamp, _own_boot(node, step), step.ready, cordoned=kept)
     elif record.run != step.run:
         # Until it is rebooted, what is Ready there now is from before the reboot too.
         ready = step.ready if step.boot_id == record.boot_id else {}

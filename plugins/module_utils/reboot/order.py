@@ -40,7 +40,7 @@ class Candidate:
     @property
     def key(self) -> tuple[Any, ...]:
         """What it is sorted by: no two are alike, for names are not."""
-        begun = not self.interrupted, self.begun or _LATE
+        begun = not self.interrupted, (self.interrupted and self.begun) or _LATE
         waits = self.since is None, self.since or 0
         return (*begun, self.alone, self.zone, *waits, self.created or _LATE, self.name)
 

@@ -118,6 +118,7 @@ def test_a_reboot_from_its_begin_to_its_end(node: Node) -> None:
         "boot_id": BEFORE,
         "pods": {"kube-system/cni": LONG_AGO},
         "proven": None,
+        "cordoned": False,
     }
     node.reboot()
     proven = node("proven", boot_id=AFTER)

@@ -15,6 +15,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.errors import Bulwark
 from ansible_collections.bulwark.node.plugins.module_utils.kube import reboot_record as records
 from ansible_collections.bulwark.node.plugins.module_utils.kube.annotations import (
     CORDON,
+    DRAIN,
     KURED_NEEDED,
     KURED_REBOOTING,
     QUARANTINED,
@@ -27,6 +28,7 @@ from ansible_collections.bulwark.node.tests.fakes import kube_objects
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.timezone.utc)
 AT = "2026-01-02T03:04:05Z"
 EARLIER = "2026-01-01T00:00:00Z"
+RECORD = json.dumps({"run": "theirs", "at": EARLIER})
 CNI = {"kube-system/cni": EARLIER}
 MINE = Record("ours", EARLIER, "boot-of-a", CNI)
 THEIRS = Record("theirs", EARLIER, "boot-of-a", CNI)
@@ -81,6 +83,7 @@ def test_a_record_is_read_as_it_was_written() -> None:
         "boot_id": "boot-0",
         "pods": CNI,
         "proven": "boot-of-a",
+        "cordoned": False,
     }
 
 
@@ -142,7 +145,26 @@ def test_a_fresh_record_has_what_the_node_is_like_now() -> None:
         "boot_id": "boot-of-a",
         "pods": {"kube-system/proxy": AT},
         "proven": None,
+        "cordoned": False,
     }
+
+
+@pytest.mark.parametrize(
+    ("marks", "expected"),
+    [
+        ({}, True),
+        # By this collection, and meant: state=cordoned.
+        ({CORDON: RECORD}, True),
+        # A drain was killed.
+        ({CORDON: RECORD, DRAIN: RECORD}, False),
+    ],
+)
+def test_a_fresh_record_knows_who_is_to_stay_cordoned(marks: dict[str, str], expected: bool) -> None:
+    item = node(unschedulable=True)
+    item["metadata"]["annotations"] |= marks
+    found = records.record_of(changed("begun", item))
+    assert found is not None
+    assert found.cordoned is expected
 
 
 @pytest.mark.parametrize(
@@ -331,7 +353,14 @@ def test_what_is_seen_has_no_times_and_what_was_asked_for_alone() -> None:
     given = step(annotate=True, taint=("example.org/reboot", ""), labels={"l": "v"})
     after = changed("begun", node(), annotate=True, taint=("example.org/reboot", ""), labels={"l": "v"})
     assert records.seen(after, given) == {
-        "rebooting": {"run": "ours", "at": None, "boot_id": "boot-of-a", "pods": ["kube-system/proxy"], "proven": None},
+        "rebooting": {
+            "run": "ours",
+            "at": None,
+            "boot_id": "boot-of-a",
+            "pods": ["kube-system/proxy"],
+            "proven": None,
+            "cordoned": False,
+        },
         "quarantined": None,
         "unschedulable": False,
         "labels": {"l": "v"},
