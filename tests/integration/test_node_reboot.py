@@ -54,7 +54,7 @@ def options(kube: FakeKube, state: str, run: str = "ours", **more: Any) -> dict[
     return {"host": kube.url, "api_key": "cluster-admin", "state": state, "name": "a", "run_id": run, **more}
 
 
-def annotations(kube: FakeKube) -> list[str]:
+def ours(kube: FakeKube) -> list[str]:
     (node,) = kube.store.all("nodes")
     return sorted(name for name in node["metadata"]["annotations"] if name.startswith("bulwark"))
 
@@ -83,7 +83,7 @@ def test_check_then_run_then_again_and_proved_in_slices_under_the_lock(kube: Fak
     # At first, and after a third of its time.
     assert len([each for each in kube.requests if each.path.endswith("/leases/bulwark-reboot")]) >= 2
     ended = module("node_reboot", options(kube, "ended", taint="reboot"))
-    assert (ended["changed"], annotations(kube)) == (True, ["bulwark.node/rebooted"])
+    assert (ended["changed"], ours(kube)) == (True, ["bulwark.node/rebooted"])
     assert sorted(each["reason"] for each in kube.store.all("events")) == ["RebootBegun", "RebootEnded", "RebootProven"]
 
 
@@ -101,7 +101,7 @@ def test_what_is_refused_and_what_is_only_warned_of(kube: FakeKube, module: Modu
         True,
         [{"what": "boot_id", "detail": "the machine has boot-2, the Node boot-of-a"}],
     )
-    assert annotations(kube) == ["bulwark.node/rebooting"]
+    assert ours(kube) == ["bulwark.node/rebooting"]
 
 
 def test_killed_while_it_waits_and_taken_up_by_another_run(kube: FakeKube, module: Module) -> None:
@@ -128,4 +128,4 @@ def test_killed_while_it_waits_and_taken_up_by_another_run(kube: FakeKube, modul
     report(kube, True, kube.store.stamp())
     assert module("node_reboot", options(kube, "proven", run="next", boot_id="boot-2"))["finished"] is True
     assert module("node_reboot", options(kube, "ended", run="next"))["changed"] is True
-    assert annotations(kube) == ["bulwark.node/rebooted"]
+    assert ours(kube) == ["bulwark.node/rebooted"]

@@ -42,8 +42,9 @@ class Stage:
         self.shown: list[str] = []
         self.time = 0.0
         self.results = list(results)
-        self.action: Any = node_reboot.ActionModule.__new__(node_reboot.ActionModule)
-        self.action._task = SimpleNamespace(args=args, check_mode=False)
+        action: Any = node_reboot.ActionModule.__new__(node_reboot.ActionModule)
+        self.action = action
+        action._task = SimpleNamespace(args=args, check_mode=False)
         clock = SimpleNamespace(sleep=self.pass_by, monotonic=lambda: self.time)
         monkeypatch.setattr(ActionBase, "run", lambda *args, **kwargs: {})
         monkeypatch.setattr(ActionBase, "_execute_module", lambda _self, *args, **given: self.execute(*args, **given))

@@ -209,8 +209,10 @@ def test_it_waits_for_the_boot_the_kubelet_and_the_pods(node: Node) -> None:
     node.report(False, node.kube.store.stamp())
     late = node.failing("proven", boot_id=AFTER, timeout=20)
     assert waits(late) == [("pod", "DaemonSet kube-system/cni: pod cni-a is not Ready")]
-    node.kube.store.edit("pods", "kube-system", "cni-a", {"metadata": {"deletionTimestamp": LONG_AGO}})
-    late = node.failing("proven", boot_id=AFTER, timeout=1)
+    node.report(True, node.kube.store.stamp())
+    leaving = {"metadata": {"deletionTimestamp": node.kube.store.stamp(3600)}}
+    node.kube.store.edit("pods", "kube-system", "cni-a", leaving)
+    late = node.failing("proven", boot_id=AFTER, timeout=20)
     assert waits(late) == [("pod", "DaemonSet kube-system/cni: no pod of it is on the node")]
     node.cluster.pod("cni-new", "a", ("DaemonSet", "cni"), "kube-system")
     assert node("proven", boot_id=AFTER)["proof"]["pods"] == ["kube-system/cni"]
@@ -251,20 +253,24 @@ def test_only_what_was_ready_before_is_waited_for(node: Node) -> None:
 
 
 def test_daemon_sets_that_are_gone_or_want_it_no_more_are_left(node: Node) -> None:
-    node.cluster.daemon_set("logs")
-    node.cluster.pod("logs-a", "a", ("DaemonSet", "logs"), "kube-system")
+    for name in ("ends", "logs"):
+        node.cluster.daemon_set(name)
+        node.cluster.pod(f"{name}-a", "a", ("DaemonSet", name), "kube-system")
     begun(node).reboot(pods=False)
-    node.report(False, node.kube.store.stamp())
-    node.report(False, node.kube.store.stamp(), "logs-a")
-    resource = node.kube.store.resources["daemonsets.apps"]
-    node.kube.store.delete(resource, "kube-system", "cni", {})
+    for name in ("cni-a", "ends-a", "logs-a"):
+        node.report(False, node.kube.store.stamp(), name)
+    store = node.kube.store
+    store.delete(store.resources["daemonsets.apps"], "kube-system", "cni", {})
+    ends = {"metadata": {"finalizers": ["example.org/x"], "deletionTimestamp": store.stamp()}}
+    store.edit("daemonsets.apps", "kube-system", "ends", ends)
     selector = {"spec": {"template": {"spec": {"nodeSelector": {"logs": "here"}}}}}
-    node.kube.store.edit("daemonsets.apps", "kube-system", "logs", selector)
+    store.edit("daemonsets.apps", "kube-system", "logs", selector)
     proof = node("proven", boot_id=AFTER)["proof"]
     assert (proof["pods"], proof["left"]) == (
         [],
         [
             {"name": "kube-system/cni", "reason": "it is gone"},
+            {"name": "kube-system/ends", "reason": "it is gone"},
             {"name": "kube-system/logs", "reason": "it does not select the node any more"},
         ],
     )
@@ -325,6 +331,7 @@ def test_a_node_that_is_gone_is_not_waited_for(node: Node) -> None:
     begun(node)
     node.kube.store.delete(node.kube.store.resources["nodes"], "", "a", {})
     assert isinstance(node.failing("proven", boot_id=AFTER), NotFound)
+    assert node.time.slept == []
 
 
 # Faults
@@ -343,6 +350,20 @@ def test_who_may_not_ask_is_told_so_after_a_slice(node: Node) -> None:
     node.kube.fault(times=10_000, status=403, reason="Forbidden")
     assert isinstance(node.failing("proven", boot_id=AFTER, slice=20), Forbidden)
     assert node.time.now <= 1020
+
+
+def test_who_refuses_after_an_answer_is_asked_again(node: Node) -> None:
+    begun(node)
+    ready_at(node, 10, lambda: node.kube.fault(times=10_000, status=403, reason="Forbidden"))
+    ran = node("proven", boot_id=AFTER, slice=20)
+    assert (ran["finished"], ran["missing"][0]["what"]) == (False, "api")
+
+
+def test_who_may_not_write_is_told_so_at_once(node: Node) -> None:
+    begun(node).reboot()
+    node.kube.fault(method="PATCH", status=403, reason="Forbidden")
+    assert isinstance(node.failing("proven", boot_id=AFTER), Forbidden)
+    assert node.time.slept == []
 
 
 def test_an_api_that_stays_away_is_what_is_missing(node: Node) -> None:
@@ -388,7 +409,9 @@ def test_of_two_runs_that_begin_at_once_one_takes_it_up(node: Node) -> None:
     assert "run run-1 took its reboot over" in str(node.failing("abandoned", run="run-2"))
 
 
-@pytest.mark.parametrize("fault", [{"status": 403}, {"status": 500}, {"lost": "before"}, {"lost": "after"}])
+@pytest.mark.parametrize(
+    "fault", [{"status": 403}, {"status": 429}, {"status": 500}, {"lost": "before"}, {"lost": "after"}]
+)
 def test_an_event_that_cannot_be_written_is_a_warning(node: Node, fault: dict[str, Any]) -> None:
     node.kube.fault(path=EVENTS, times=1000, **fault)
     ran = node("begun", boot_id=BEFORE)

@@ -61,7 +61,7 @@ def changed(state: str, item: dict[str, Any], **given: Any) -> dict[str, Any]:
     return after
 
 
-def annotations(item: dict[str, Any]) -> dict[str, Any]:
+def written(item: dict[str, Any]) -> dict[str, Any]:
     return {name: text for name, text in item["metadata"]["annotations"].items() if name != "example.org/kept"}
 
 
@@ -138,7 +138,7 @@ def test_a_quarantine_that_cannot_be_read_is_one_all_the_same(written: str) -> N
 
 
 def test_a_fresh_record_has_what_the_node_is_like_now() -> None:
-    found = annotations(changed("begun", node()))
+    found = written(changed("begun", node()))
     assert json.loads(found[REBOOTING]) == {
         "run": "ours",
         "at": AT,
@@ -201,24 +201,24 @@ def test_a_quarantine_is_lifted_when_that_is_said() -> None:
         " lift_quarantine, or: kubectl annotate node a bulwark.node/quarantined-"
     )
     after = changed("begun", node(THEIRS, QUARANTINE), lift_quarantine=True)
-    assert set(annotations(after)) == {REBOOTING}
+    assert set(written(after)) == {REBOOTING}
 
 
 def test_a_proof_is_noted_and_ends_the_reboot() -> None:
     after = changed("proven", node(MINE), boot_id="boot-2")
     assert records.record_of(after) == Record("ours", EARLIER, "boot-of-a", CNI, "boot-2")
-    assert annotations(changed("ended", after)) == {REBOOTED: AT}
+    assert written(changed("ended", after)) == {REBOOTED: AT}
     assert "it has no record of a reboot" in refused("proven", node())
     assert "its reboot is not proved, so it cannot end" in refused("ended", node(MINE))
     assert "it was quarantined by run theirs" in refused("ended", node(PROVEN, QUARANTINE))
 
 
 def test_what_was_not_rebooted_is_abandoned_and_what_was_is_not() -> None:
-    assert annotations(changed("abandoned", node(MINE))) == {}
+    assert written(changed("abandoned", node(MINE))) == {}
     assert "its boot id was boot-0 and is boot-of-a, so it was rebooted" in refused("abandoned", node(PROVEN))
     unknown = node(MINE)
     unknown["status"]["nodeInfo"]["bootID"] = ""
-    assert annotations(changed("abandoned", unknown)) == {}
+    assert written(changed("abandoned", unknown)) == {}
 
 
 @pytest.mark.parametrize("state", ["proven", "ended", "abandoned", "quarantined"])
@@ -235,14 +235,14 @@ def test_what_has_no_record_is_over_already(state: str) -> None:
 
 def test_a_quarantine_cordons_as_ours_and_the_first_reason_stays() -> None:
     after = changed("quarantined", node(MINE), reason="it is not Ready")
-    found = annotations(after)
+    found = written(after)
     assert json.loads(found[QUARANTINED]) == {"run": "ours", "at": AT, "reason": "it is not Ready"}
     assert (after["spec"]["unschedulable"], json.loads(found[CORDON])) == (True, {"run": "ours", "at": AT})
     assert found[REBOOTING] == str(MINE)
     assert changed("quarantined", after, reason="another") == after
     closed = changed("quarantined", node(MINE, unschedulable=True), reason="it is not Ready")
-    assert CORDON not in annotations(closed)
-    assert annotations(changed("quarantined", node(), reason="it is not Ready"))[QUARANTINED]
+    assert CORDON not in written(closed)
+    assert written(changed("quarantined", node(), reason="it is not Ready"))[QUARANTINED]
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_a_quarantine_cordons_as_ours_and_the_first_reason_stays() -> None:
 def test_the_taint_comes_beside_others(state: str, taints: list[Any], wanted: list[Any]) -> None:
     after = changed(state, node(taints=taints), taint=("example.org/reboot", "soon"))
     assert after["spec"]["taints"] == wanted
-    assert (state == "begun") == (REBOOTING in annotations(after))
+    assert (state == "begun") == (REBOOTING in written(after))
     assert "unschedulable" not in after["spec"]
 
 
@@ -271,14 +271,14 @@ def test_the_taint_goes_with_the_record_and_others_stay(state: str, record: Reco
 
 def test_annotations_of_kured_come_together_and_the_one_goes_again() -> None:
     after = changed("begun", node(), annotate=True)
-    assert {KURED_NEEDED: AT, KURED_REBOOTING: AT}.items() <= annotations(after).items()
+    assert {KURED_NEEDED: AT, KURED_REBOOTING: AT}.items() <= written(after).items()
     theirs = node()
     theirs["metadata"]["annotations"] |= {KURED_REBOOTING: EARLIER}
-    assert annotations(changed("begun", theirs, annotate=True))[KURED_REBOOTING] == EARLIER
-    assert KURED_NEEDED not in annotations(changed("begun", theirs, annotate=True))
+    assert written(changed("begun", theirs, annotate=True))[KURED_REBOOTING] == EARLIER
+    assert KURED_NEEDED not in written(changed("begun", theirs, annotate=True))
     for annotate in (True, False):
         gone = changed("abandoned", after, annotate=annotate)
-        assert (KURED_REBOOTING in annotations(gone), KURED_NEEDED in annotations(gone)) == (not annotate, True)
+        assert (KURED_REBOOTING in written(gone), KURED_NEEDED in written(gone)) == (not annotate, True)
 
 
 @pytest.mark.parametrize("state", list(CHANGES))
