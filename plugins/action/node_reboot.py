@@ -29,6 +29,10 @@ class ActionModule(SlicedAction):
         self._started = time.monotonic()
         return super().arguments(task_vars)
 
+    def begins(self, arguments: Mapping[str, Any]) -> bool:
+        """The others are about a reboot that is under way, and an API server may be away with the very node."""
+        return arguments.get("state") in ("pending", "begun")
+
     def follow(self, arguments: dict[str, Any], so_far: Mapping[str, Any], ago: float) -> None:
         """The whole wait has one timeout, and what held at the end of a slice is taken to have held until the next."""
         arguments["waited"] = time.monotonic() - self._started

@@ -75,7 +75,8 @@ options:
     type: str
   timeout:
     description:
-      - How many seconds O(state=proven) waits, O(stable_for) included. An API server that does not answer is waited for as long.
+      - How many seconds O(state=proven) waits, O(stable_for) included.
+      - For as long the action plugin waits for an API server that does not answer, but with O(state=pending) and O(state=begun), which fail then.
     type: int
     default: 1800
   stable_for:

@@ -56,8 +56,8 @@ class SlicedAction(ActionBase):
             if so_far:
                 self.follow(arguments, so_far, time.monotonic() - ended_at)
             ran = self._execute_module(module_args=arguments, task_vars=task_vars)
-            if so_far and unanswered(ran):
-                # A call that begins needs an answer; what goes on has its timeout for that.
+            if (so_far or not self.begins(arguments)) and unanswered(ran):
+                # What goes on has its timeout for that.
                 if time.monotonic() < end:
                     display.display(f"{self.MODULE}: no answer, and on it goes: {ran.get('msg')}")
                     time.sleep(_PAUSE)
@@ -74,6 +74,10 @@ class SlicedAction(ActionBase):
         """The task's, as the first slice is given them."""
         given = dict(self._task.args)
         return {**given, "slice": min(number(given.get("slice"), _SLICE), _SLICE)}
+
+    def begins(self, arguments: Mapping[str, Any]) -> bool:
+        """Whether the first call begins something: it needs an answer at once."""
+        return True
 
     def follow(self, arguments: dict[str, Any], so_far: Mapping[str, Any], ago: float) -> None:
         """Tell the next slice what those before came to, of which the last ended so many seconds ago."""

@@ -159,7 +159,7 @@ class _Call:
             "finished": proven or self.check,
             "missing": [dict(each) for each in found.missing],
             "proof": found.proof() if proven else None,
-            "held": wait.held,
+            "held": None if wait.held is None else round(wait.held, 1),
             "seconds_left": int(left),
         }
         if not result["finished"] and not left:

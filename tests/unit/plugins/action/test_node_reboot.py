@@ -118,7 +118,19 @@ def test_no_answer_between_slices_is_waited_for(monkeypatch: pytest.MonkeyPatch)
     assert [each.get("waited") for each in stage.asked] == [None, 20.0, 45.0]
 
 
-@pytest.mark.parametrize("first", [UNANSWERED, OUT_OF_RANGE])
-def test_what_fails_at_once_fails(monkeypatch: pytest.MonkeyPatch, first: dict[str, Any]) -> None:
-    stage = Stage(monkeypatch, {}, dict(first))
+@pytest.mark.parametrize("state", ["proven", "ended", "abandoned", "quarantined"])
+def test_no_answer_about_a_reboot_that_is_under_way_is_waited_for(monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    stage = Stage(monkeypatch, {"state": state}, dict(UNANSWERED), {**UNANSWERED, "status": 503}, ran(True))
+    assert (stage.run().get("failed"), len(stage.asked)) == (None, 3)
+    stage = Stage(monkeypatch, {"state": state, "timeout": 30}, dict(UNANSWERED), dict(UNANSWERED))
+    found = stage.run()
+    assert (found["failed"], found["msg"].partition(". ")[2][:24]) == (True, "The reboot is not over: ")
+
+
+@pytest.mark.parametrize(
+    ("state", "first"),
+    [("pending", UNANSWERED), ("begun", UNANSWERED), ("ended", {**UNANSWERED, "status": 403}), ("ended", OUT_OF_RANGE)],
+)
+def test_what_fails_at_once_fails(monkeypatch: pytest.MonkeyPatch, state: str, first: dict[str, Any]) -> None:
+    stage = Stage(monkeypatch, {"state": state}, dict(first))
     assert stage.run() == first
