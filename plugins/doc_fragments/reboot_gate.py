@@ -262,7 +262,8 @@ options:
       - The Kubernetes Node that would be rebooted. It alone lets a cluster be asked.
       - In the way is then always that there is no such Node; its pause annotation; what replaces a node that is slow to come back
         (O(node.accepted_remediators)); a Lease of medik8s on it that is held (C(medik8s-leases/node-NAME)), asked for where the cluster has
-        an API of C(medik8s.io); that no other node would be left for pods or of the control plane; and that etcd would lose its quorum.
+        an API of C(medik8s.io); that no other node would be left for pods or of the control plane; that etcd would lose its quorum; and that
+        it (O(node.lift_quarantine)) or others (O(node.failure_budget)) did not prove themselves after a reboot.
       - What else is in the way is asked for by an option each.
       - The rights that it takes are in C(roles/reboot/files/rbac.yml) of this collection.
     type: dict
@@ -288,7 +289,8 @@ options:
       - What has to be so of a node that is to be rebooted, and of those around it.
       - In the way is always that there is no such Node, or that it is another machine's; its pause annotation; what replaces a node that is
         slow to come back (O(limits.accepted_remediators)); a Lease of medik8s on it that is held; that no other node would be left for pods or
-        of the control plane; and that etcd would lose its quorum.
+        of the control plane; that etcd would lose its quorum; and that it (O(limits.lift_quarantine)) or others (O(limits.failure_budget)) did
+        not prove themselves after a reboot.
       - What else is in the way is asked for by an option each.
     type: dict
     suboptions:

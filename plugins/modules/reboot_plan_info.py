@@ -94,16 +94,17 @@ EXAMPLES = r"""
   ignore_errors: true
   ignore_unreachable: true
 
+- name: Note what it said
+  ansible.builtin.set_fact:
+    reboot_row: >-
+      {{ {'name': inventory_hostname, 'required': asked.required | default(none), 'since': asked.since | default(none),
+          'blocked': asked.blocked | default([]) | map(attribute='detail') | list,
+          'error': '' if asked.required is defined else asked.msg} }}
+
 - name: Plan the reboots of all of them
   bulwark.node.reboot_plan_info:
     kubeconfig: ~/.kube/config
-    nodes: >-
-      [{% for host in ansible_play_hosts_all %}
-      {% set said = hostvars[host].asked %}
-      {{ {'name': host, 'required': said.required | default(none), 'since': said.since | default(none),
-          'blocked': said.blocked | default([]) | map(attribute='detail') | list,
-          'error': '' if said.required is defined else said.msg} }},
-      {% endfor %}]
+    nodes: "{{ ansible_play_hosts_all | map('extract', hostvars, 'reboot_row') | list }}"
     concurrency: 2
     limits:
       max_unavailable: 10%

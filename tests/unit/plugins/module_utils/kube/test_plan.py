@@ -311,6 +311,16 @@ def test_a_server_that_is_gone_is_asked_for_nothing_more(kube: FakeKube, time: T
     assert [(error.source, error.error) for error in snapshot.errors] == [("node", True)]
 
 
+def test_a_slow_cluster_has_longer_to_tell_of_all_its_nodes_than_of_one(kube: FakeKube, time: Time) -> None:
+    kube.store.add("nodes", node("a"))
+    rules = wanted(safe_to_evict=True)
+    for asked, late in ((None, False), ("a", True)):
+        for path in ("/api/v1/nodes", "/api/v1/pods"):
+            kube.fault(path=path, status=429, reason="TooManyRequests", retry_after="40")
+        snapshot = take(connected(kube, time), rules.wanted(asked))
+        assert ("pods" in [error.source for error in snapshot.errors]) is bool(snapshot.errors) is late
+
+
 # Whatever the cluster
 
 
