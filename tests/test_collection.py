@@ -35,8 +35,11 @@ def test_the_group_all_holds_every_module_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_documents_its_action_groups(module: str) -> None:
-    fragment = "actiongroup_node" if module in members("node") else "actiongroup_all"
-    assert f"bulwark.node.attributes.{fragment}" in generate.documentation(module)["extends_documentation_fragment"]
+    group = next((group for group in ("node", "kubernetes") if module in members(group)), "all")
+    assert (
+        f"bulwark.node.attributes.actiongroup_{group}"
+        in generate.documentation(module)["extends_documentation_fragment"]
+    )
 
 
 @pytest.mark.parametrize("module", MODULES)

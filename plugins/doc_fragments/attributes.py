@@ -69,3 +69,14 @@ attributes:
     membership:
       - bulwark.node.all
 """
+
+    ACTIONGROUP_KUBERNETES = r"""
+options: {}
+attributes:
+  action_group:
+    description: The groups that set defaults for it by C(module_defaults).
+    support: full
+    membership:
+      - bulwark.node.all
+      - bulwark.node.kubernetes
+"""

@@ -28,6 +28,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.reboot.lock import (
 )
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.lock_file import FileStore
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.lock_value import decode, identity
+from ansible_collections.bulwark.node.plugins.module_utils.reboot.run_id import check_run_id
 
 __all__ = ["CLAIM_SPEC", "STORE_SPEC", "check_node", "look", "open_lock", "open_store", "result_of"]
 
@@ -59,7 +60,6 @@ _WEEK = 604800
 _SHORTEST = 10
 _MOST = 1000
 # No colon in the run: the id of a holder is split at them.
-_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,252}", re.ASCII)
 
 
@@ -146,10 +146,7 @@ def look(params: Mapping[str, Any], host: Host) -> dict[str, Any]:
 
 def _claim(params: Mapping[str, Any]) -> Claim:
     """Who asks, for as many as 1 where that is not said. Raises OptionError."""
-    if not _RUN.fullmatch(params["run_id"]):
-        raise OptionError(
-            "run_id", params["run_id"], "letters, digits, '.', '_' and '-', at most 128, the same in the whole run"
-        )
+    run = check_run_id(params["run_id"])
     if not _NODE.fullmatch(params["node"]):
         raise OptionError("node", params["node"], "the name of a node: letters, digits, '.', '_', ':' and '-'")
     if not _SHORTEST <= params["ttl"] <= _WEEK:
@@ -157,4 +154,4 @@ def _claim(params: Mapping[str, Any]) -> Claim:
     limit = params["concurrency"]
     if limit is not None and not 1 <= limit <= _MOST:
         raise OptionError("concurrency", limit, f"a number from 1 to {_MOST}")
-    return Claim(params["run_id"], params["node"], params["ttl"], limit or 1, params["takeover"], params["force"])
+    return Claim(run, params["node"], params["ttl"], limit or 1, params["takeover"], params["force"])

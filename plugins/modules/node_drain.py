@@ -23,7 +23,7 @@ description:
   - It looks from where it runs, and so is best delegated to one that reaches the API server.
 extends_documentation_fragment:
   - bulwark.node.attributes
-  - bulwark.node.attributes.actiongroup_all
+  - bulwark.node.attributes.actiongroup_kubernetes
   - bulwark.node.kubernetes
 attributes:
   check_mode:

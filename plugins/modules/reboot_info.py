@@ -163,6 +163,11 @@ boot_id:
   returned: success
   type: str
   sample: decc24db-dfde-4798-bf1f-b30139e40ef1
+machine_id:
+  description: The identity of the machine, which a Node of Kubernetes has too. V(null) where it has none.
+  returned: success
+  type: str
+  sample: 8f2f0d2c6f0b4f3c9c0c5a3d6e1b7a42
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -21,7 +21,7 @@ description:
     module runs on do not matter. Those of several API servers of one cluster have to agree. kured judges by the clocks of its nodes.
 extends_documentation_fragment:
   - bulwark.node.attributes
-  - bulwark.node.attributes.actiongroup_all
+  - bulwark.node.attributes.actiongroup_kubernetes
   - bulwark.node.reboot_lock
   - bulwark.node.kubernetes
 attributes:

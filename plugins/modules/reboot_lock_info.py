@@ -16,7 +16,7 @@ description:
 extends_documentation_fragment:
   - bulwark.node.attributes
   - bulwark.node.attributes.info_module
-  - bulwark.node.attributes.actiongroup_all
+  - bulwark.node.attributes.actiongroup_kubernetes
   - bulwark.node.reboot_lock
   - bulwark.node.kubernetes
 attributes:

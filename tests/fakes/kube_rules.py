@@ -56,6 +56,7 @@ RESOURCES = (
     Resource("", "v1", "nodes", "Node", namespaced=False),
     Resource("", "v1", "pods", "Pod", has_generation=True),
     Resource("", "v1", "persistentvolumes", "PersistentVolume", namespaced=False),
+    Resource("", "v1", "events", "Event"),
     Resource("apps", "v1", "daemonsets", "DaemonSet", has_generation=True),
     Resource("coordination.k8s.io", "v1", "leases", "Lease", unconditional=False),
     Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", unconditional=False, has_generation=True),
@@ -115,6 +116,14 @@ _GO_NAMES: dict[type, str] = {
     list: "array",
     dict: "object",
 }
+# Of an Event with an eventTime: the field as errors name it, its key in core/v1, and how many bytes it may have.
+_OF_EVENTS = (
+    ("reportingController", "reportingComponent", 253),
+    ("reportingInstance", "reportingInstance", 128),
+    ("action", "action", 128),
+    ("reason", "reason", 128),
+    ("message", "message", 1024),
+)
 _MICRO_TIMES = {"Lease": ("acquireTime", "renewTime")}
 _SECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 _MICROSECONDS = re.compile(_SECONDS.pattern + r"\.\d{6}(Z|[+-]\d\d:\d\d)")
@@ -131,7 +140,31 @@ def validate(resource: Resource, item: Object, refuse: Callable[[str], Problem])
             raise refuse(f"json: cannot unmarshal {go} into Go struct field {struct}.{path} of type {name}")
     for field in _MICRO_TIMES.get(resource.kind, ()):
         _micro_time(resource, (item.get("spec") or {}).get(field))
+    if resource.kind == "Event":
+        _event(resource, item)
     _labels(resource, item["metadata"])
+
+
+def _event(resource: Resource, event: Object) -> None:
+    """legacyValidateEvent of pkg/apis/core/validation/events.go, which is all that core/v1 has."""
+    metadata, about = event["metadata"], event.get("involvedObject") or {}
+    modern = event.get("eventTime") is not None
+    namespace = about.get("namespace", "")
+    # What is in no namespace has its events in these.
+    allowed = (namespace,) if namespace else ("default", "kube-system") if modern else ("default",)
+    subject, details = f'Event "{metadata["name"]}"', resource.details(metadata["name"], resource.kind)
+    if metadata["namespace"] not in allowed and not (namespace and modern):
+        what = f'Invalid value: "{namespace}": does not match event.namespace'
+        raise invalid(subject, details, "involvedObject.namespace", what)
+    for field, key, longest in _OF_EVENTS if modern else ():
+        value = event.get(key) or ""
+        if not value and field != "message":
+            causes = [{"reason": "FieldValueRequired", "message": "Required value", "field": field}]
+            raise Problem(
+                422, "Invalid", f"{subject} is invalid: {field}: Required value", {**details, "causes": causes}
+            )
+        if len(value.encode()) > longest:
+            raise invalid(subject, details, field, f'Invalid value: "": can have at most {longest} characters')
 
 
 def _at(item: Any, path: str) -> Any:
@@ -172,6 +205,7 @@ def complete(resource: Resource, item: Object) -> None:
         "Node": _node,
         "Pod": _pod,
         "DaemonSet": _daemon_set,
+        "Event": _event_fields,
         "Namespace": lambda namespace: namespace.setdefault("status", {}).setdefault("phase", "Active"),
         "PodDisruptionBudget": lambda budget: _fill(budget.setdefault("status", {}), _NO_DISRUPTIONS),
     }
@@ -199,6 +233,12 @@ def _node(node: Object) -> None:
     status = node.setdefault("status", {})
     _fill(status, {"daemonEndpoints": {"kubeletEndpoint": {"Port": 0}}, "nodeInfo": {}})
     _fill(status["nodeInfo"], dict.fromkeys(_NODE_INFO.split(), ""))
+
+
+def _event_fields(event: Object) -> None:
+    # What Go writes of fields that are not set (core/v1 Event has them without omitempty, or as structs).
+    _fill(event, {"source": {}, "firstTimestamp": None, "lastTimestamp": None, "eventTime": None})
+    _fill(event, {"reportingComponent": "", "reportingInstance": ""})
 
 
 def _pod_spec(spec: Object) -> None:

@@ -169,7 +169,8 @@ class Store:
                 self._check_namespace(resource, namespace, metadata.get("name", ""))
                 metadata["namespace"] = namespace
             if not metadata.get("name"):
-                metadata["name"] = metadata["generateName"] + uuid.uuid4().hex[:5]
+                # apiserver/pkg/storage/names/generate.go.
+                metadata["name"] = metadata["generateName"][:58] + uuid.uuid4().hex[:5]
             name = metadata["name"]
             if (resource.qualified, namespace, name) in self._objects:
                 message = f'{resource.qualified} "{name}" already exists'

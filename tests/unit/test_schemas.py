@@ -16,8 +16,11 @@ import pytest
 
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Change, Result, Unmet, Verdict
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
-from ansible_collections.bulwark.node.plugins.module_utils.kube import cordon, node_drain
+from ansible_collections.bulwark.node.plugins.module_utils.kube import cordon, node_drain, node_reboot
 from ansible_collections.bulwark.node.plugins.module_utils.kube.client import connect
+from ansible_collections.bulwark.node.plugins.module_utils.kube.obstacles import LIMITS_SPEC, limits
+from ansible_collections.bulwark.node.plugins.module_utils.kube.plan import NODES_SPEC, ZONE, hosts, plan
+from ansible_collections.bulwark.node.plugins.module_utils.kube.snapshot import Snapshot
 from ansible_collections.bulwark.node.plugins.module_utils.manifest import Manifest
 from ansible_collections.bulwark.node.plugins.module_utils.node import (
     bridge_pins,
@@ -28,12 +31,15 @@ from ansible_collections.bulwark.node.plugins.module_utils.node import (
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.gate import Reason, Subject, decide
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.lock import holders
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.lock_value import Entry, decode, encode, moment
+from ansible_collections.bulwark.node.plugins.module_utils.reboot.plan_table import table
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.window import parse_windows
 from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes, report
 from ansible_collections.bulwark.node.plugins.plugin_utils.assess import subject
 from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import load as load_baselines
+from ansible_collections.bulwark.node.tests.fakes import kube_objects
 from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube
 from ansible_collections.bulwark.node.tests.fakes.kube_cluster import Cluster
+from ansible_collections.bulwark.node.tests.fakes.kube_objects import node
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import TREES, lay, load
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.test_icmp_probe import Path as FakePath
 from ansible_collections.bulwark.node.tests.unit.plugins.plugin_utils.conftest import FIVE, build
@@ -158,7 +164,8 @@ def test_the_documented_need_of_a_reboot_is_one_that_is_told(tmp_path: Path, mon
     documented = example("reboot")
     tree = load("debian12-memory")
     files = {"/var/run/reboot-required": "", "/var/run/reboot-required.pkgs": "libc6"}
-    lay(tmp_path, tree, {**files, "/proc/sys/kernel/random/boot_id": documented["boot_id"]})
+    ids = {"/proc/sys/kernel/random/boot_id": documented["boot_id"], "/etc/machine-id": documented["machine_id"]}
+    lay(tmp_path, tree, {**files, **ids})
     monkeypatch.setattr(Host, "changed_at", lambda self, path: documented["since"])
     monkeypatch.setattr(Host, "is_write_locked", lambda self, path: True)
     options = {"triggers": ["sentinel", "needs_restarting"], "sentinel": list(files)[:1], "command": None}
@@ -186,6 +193,33 @@ def test_the_documented_gate_is_one_that_is_decided() -> None:
     assert decide(now, windows, timedelta(seconds=1800), others).as_dict() == documented
 
 
+def test_the_documented_plan_is_one_that_is_made() -> None:
+    documented = example("plan")
+    rebooting = {"bulwark.node/rebooting": "", "bulwark.node/cordon": ""}
+    nodes = {
+        "worker-1": node("worker-1", labels={ZONE: "a"}),
+        "worker-2": node("worker-2", labels={ZONE: "a"}, annotations=rebooting, unschedulable=True),
+        "worker-3": node(
+            "worker-3",
+            labels={ZONE: "b"},
+            annotations={"bulwark.node/reboot-paused": "until the migration is over"},
+        ),
+    }
+    options = {name: spec.get("default") for name, spec in LIMITS_SPEC.items()}
+    asked = [
+        {**{name: spec.get("default") for name, spec in NODES_SPEC.items()}, **each}
+        for each in (
+            {key: row[key] for key in ("name", "host", "required", "since")} for row in reversed(documented["nodes"])
+        )
+    ]
+    now = datetime.fromtimestamp(documented["checked_at"], timezone.utc)
+    snapshot = Snapshot("https://x", nodes)
+    found = plan(snapshot, hosts("nodes", asked), limits("limits", options), 2, ZONE, now)
+    gate = decide(now, [], timedelta(0), found.reasons)
+    told = {**gate.as_dict(), **found.as_dict(gate.open)}
+    assert {**told, "table": table(told)} == documented
+
+
 def test_the_documented_drain_is_one_that_is_foretold() -> None:
     documented = example("drain")
     with FakeKube() as kube:
@@ -202,6 +236,35 @@ def test_the_documented_drain_is_one_that_is_foretold() -> None:
         assert found == documented
         started = cordon.cordoned(kube.store.all("nodes")[0], cordon.Record("4f0c1f0e", kube.store.now))
         assert json.loads(started["metadata"]["annotations"]["bulwark.node/cordon"]) == example("cordon")
+
+
+def test_the_documented_reboot_is_one_that_is_proved() -> None:
+    documented = example("node_reboot")
+    before, after = documented["record"]["boot_id"], documented["record"]["proven"]
+    with FakeKube() as kube:
+        kube.store.add("nodes", kube_objects.node("worker-1", unschedulable=True))
+        kube.store.edit("nodes", "", "worker-1", {"status": {"nodeInfo": {"bootID": before}}})
+        for name in ("cni", "logs"):
+            owner = [{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": name, "uid": "u", "controller": True}]
+            kube.store.add("pods", kube_objects.pod(f"{name}-1", "worker-1", "kube-system", ownerReferences=owner))
+        client = connect({"host": kube.url, "api_key": "cluster-admin"})
+
+        def call(**options: Any) -> dict[str, Any]:
+            given = {name: spec.get("default") for name, spec in node_reboot.NODE_REBOOT_SPEC.items()}
+            return node_reboot.act(client, {**given, "name": "worker-1", "run_id": "4f0c1f0e", **options}, False)
+
+        call(state="begun", boot_id=before)
+        recorded = kube.store.all("nodes")[0]["metadata"]["annotations"]["bulwark.node/rebooting"]
+        assert json.loads(recorded) == example("rebooting")
+        back = [kube_objects.condition("Ready", since=documented["proof"]["ready_since"])]
+        kube.store.edit("nodes", "", "worker-1", {"status": {"nodeInfo": {"bootID": after}, "conditions": back}})
+        kube.store.edit("pods", "kube-system", "cni-1", {"status": {"conditions": back}})
+        found = call(state="proven", boot_id=after)
+        assert found.pop("warnings") == []
+        assert found == {**documented, "seconds_left": found["seconds_left"]}
+        call(state="quarantined", reason=example("quarantined")["reason"])
+        quarantined = kube.store.all("nodes")[0]["metadata"]["annotations"]["bulwark.node/quarantined"]
+        assert json.loads(quarantined) == example("quarantined")
 
 
 def test_results_have_the_documented_keys() -> None:

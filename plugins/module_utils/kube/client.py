@@ -38,6 +38,7 @@ __all__ = [
     "ARGUMENT_SPEC",
     "BUDGETS",
     "DAEMON_SETS",
+    "EVENTS",
     "LEASES",
     "NAMESPACES",
     "NODES",
@@ -149,6 +150,7 @@ NAMESPACES = Resource("", "v1", "namespaces")
 NODES = Resource("", "v1", "nodes")
 PODS = Resource("", "v1", "pods")
 DAEMON_SETS = Resource("apps", "v1", "daemonsets")
+EVENTS = Resource("", "v1", "events")
 LEASES = Resource("coordination.k8s.io", "v1", "leases")
 VOLUMES = Resource("", "v1", "persistentvolumes")
 BUDGETS = Resource("policy", "v1", "poddisruptionbudgets")

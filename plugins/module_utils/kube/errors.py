@@ -128,6 +128,11 @@ class KubeError(BulwarkError):
             },
         )
 
+    @property
+    def refused(self) -> bool:
+        """Whether the server itself said no, which time alone does not change: neither busy nor unwell, nor silent."""
+        return self.status is not None and self.status != 429 and self.status < 500
+
     def has_cause(self, reason: str) -> bool:
         """Whether the server named this cause (``DisruptionBudget``, ``NamespaceTerminating``)."""
         return any(cause.get("reason") == reason for cause in self.causes)

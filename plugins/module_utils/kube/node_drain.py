@@ -151,8 +151,7 @@ class _Drain:
             return self.go(check, environment)
         except KubeError as error:
             # Who did not answer may yet, and is asked again by the next call.
-            refused = error.status is not None and error.status != 429 and error.status < 500
-            if not self.params["continues"] or not refused:
+            if not self.params["continues"] or not error.refused:
                 raise
             self.failed.update(dict.fromkeys(self.targets, str(error)))
             self.stop_failed(check, "the drain was stopped")

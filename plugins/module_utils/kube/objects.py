@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 __all__ = [
     "annotations_of",
     "field_of",
+    "from_json",
     "instant",
     "labels_of",
     "mapping",
@@ -87,6 +89,15 @@ def instant(value: Any) -> dt.datetime | None:
     if not _FIRST_YEAR <= parsed.year <= _LAST_YEAR:
         return None
     return parsed.replace(microsecond=int((fraction or "0").ljust(6, "0")[:6]))
+
+
+def from_json(value: str) -> Mapping[str, Any]:
+    """The JSON object that an annotation holds; empty where it is none."""
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, Mapping) else {}
 
 
 def printable(value: object, length: int = _LENGTH) -> str:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Callable
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
 from ansible_collections.bulwark.node.plugins.module_utils.kube import annotations as names
@@ -26,6 +27,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import (
     field_of,
     instant,
     labels_of,
+    mapping,
     mappings,
     name_of,
     printable,
@@ -41,23 +43,31 @@ __all__ = ["MEDIK8S_LEASES", "Snapshot", "Wanted", "is_ready", "may_be_member", 
 MEDIK8S_LEASES = "medik8s-leases"
 _ETCD_NAMESPACE = "kube-system"
 _ETCD_PODS = "component=etcd"
+# For a hundred thousand pods. Each request has an end of its own, so that a server that is gone does not take as long.
+_ALL_SECONDS = 600.0
+# What is read of a Node or Pod. The rest is most of it: images, containers, who manages which field.
+_SPEC = ("nodeName", "providerID", "taints", "unschedulable")
+_STATUS = ("conditions", "nodeInfo", "phase")
 # Taints that say of a node how it is, not whom it is for.
 _PASSING_TAINTS = "node.kubernetes.io/"
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to ask for beside the nodes. ``node``: of this one alone; None: of all."""
+    """What to ask for beside the nodes. ``node``: of this one alone; None: of all. ``pods``: which of them; None: none."""
 
     node: str | None = None
-    pods: bool = False
+    pods: Callable[[Object], bool] | None = None
     etcd: bool = False
     accepted: Collection[str] = ()
 
 
 @dataclass
 class Snapshot:
-    """A cluster at one moment. What could not be asked is None or empty, and a reason in ``errors``."""
+    """A cluster at one moment. What could not be asked is None or empty, and a reason in ``errors``.
+
+    ``healed`` are nodes that are taken for up, proved and uncordoned (if the cordon is ours): what comes after them is foretold.
+    """
 
     server: str
     nodes: Mapping[str, Object] | None = None
@@ -66,11 +76,28 @@ class Snapshot:
     remediators: Remediators = field(default_factory=lambda: Remediators({}))
     leases: Mapping[str, Object] = field(default_factory=dict)  # of medik8s, by their name
     errors: list[Reason] = field(default_factory=list)
+    healed: frozenset[str] = frozenset()
+
+    @cached_property
+    def names(self) -> Sequence[str]:
+        """The nodes' names in their order."""
+        return sorted(self.nodes or {})
+
+    @cached_property
+    def quarantined(self) -> Collection[str]:
+        """Nodes that did not prove themselves after a reboot."""
+        return {
+            name
+            for name, node in (self.nodes or {}).items()
+            if names.QUARANTINED in annotations_of(node) and name not in self.healed
+        }
 
     @cached_property
     def states(self) -> Mapping[str, NodeState]:
         """Each node as far as others are concerned."""
-        return {name: state_of(node) for name, node in (self.nodes or {}).items()}
+        return {
+            name: _healed(node) if name in self.healed else state_of(node) for name, node in (self.nodes or {}).items()
+        }
 
     @cached_property
     def all(self) -> Pool:
@@ -91,12 +118,6 @@ class Snapshot:
         return {}
 
     @cached_property
-    def unreadable(self) -> Sequence[str]:
-        """Nodes whose annotation of their last reboot is no time."""
-        found = ((name, annotations_of(node).get(names.REBOOTED)) for name, node in (self.nodes or {}).items())
-        return [name for name, value in found if value is not None and instant(value) is None]
-
-    @cached_property
     def members(self) -> Mapping[str, bool]:
         """Nodes with a member of etcd, each with whether it is healthy; empty where no member is seen.
 
@@ -107,13 +128,15 @@ class Snapshot:
         pods = self.etcd or {}
         if not labelled and not pods:
             return {}
-        found = {*pods, *(labelled or (node.name for node in self.all.control_plane))}
-        return {name: self._serves(name) and (not pods or is_ready(pods.get(name))) for name in found}
+        found = {*pods, *(labelled or self.all.control_plane.by_name)}
+        return {
+            name: self._serves(name) and (not pods or name in self.healed or is_ready(pods.get(name))) for name in found
+        }
 
     @cached_property
     def controllers(self) -> Mapping[str, bool]:
         """The nodes of the control plane, each with whether it is up."""
-        return {node.name: node.serves for node in self.all.control_plane}
+        return {node.name: node.serves for node in self.all.control_plane.nodes}
 
     def _serves(self, name: str) -> bool:
         return name in self.states and self.states[name].serves
@@ -123,13 +146,16 @@ def take(client: Client, wanted: Wanted) -> Snapshot:
     """Ask for all of it; each part that fails is an error in the snapshot, and the others are asked for all the same."""
     found = Snapshot(client.sender.server)
     node = wanted.node
-    with client.within(client.deadline):
+    with client.within(client.deadline if wanted.node else _ALL_SECONDS):
         with _blamed("node", found):
-            found.nodes = {name: each for each in client.list(NODES) if (name := name_of(each))}
+            found.nodes = {name: _kept(each) for each in client.list(NODES) if (name := name_of(each))}
+        if found.nodes is None and wanted.node is None:
+            # All else is about nodes.
+            return found
         if wanted.pods:
             with _blamed("pods", found):
                 selector = f"spec.nodeName={node}" if node else ""
-                found.pods = _by_node(client.list(PODS, field_selector=selector))
+                found.pods = _by_node(map(_kept, filter(wanted.pods, client.list(PODS, field_selector=selector))))
         if wanted.etcd and may_be_member((found.nodes or {}).get(node or "")):
             with _blamed("etcd", found):
                 pods = _by_node(client.list(PODS, _ETCD_NAMESPACE, label_selector=_ETCD_PODS))
@@ -137,6 +163,15 @@ def take(client: Client, wanted: Wanted) -> Snapshot:
         with _blamed("remediators", found):
             _extensions(client, wanted, found)
     return found
+
+
+def _kept(item: Object) -> Object:
+    """What is read of a Node or Pod: there may be a hundred thousand."""
+    return {
+        "metadata": {key: value for key, value in mapping(item, "metadata").items() if key != "managedFields"},
+        "spec": {key: field_of(item, "spec", key) for key in _SPEC},
+        "status": {key: field_of(item, "status", key) for key in _STATUS},
+    }
 
 
 def _extensions(client: Client, wanted: Wanted, found: Snapshot) -> None:
@@ -182,7 +217,8 @@ def state_of(node: Object) -> NodeState:
     own, have = annotations_of(node), labels_of(node)
     taints = mappings(node, "spec", "taints")
     ready = _condition(node, "Ready")
-    returned = [instant(own.get(names.REBOOTED))]
+    rebooted = own.get(names.REBOOTED)
+    returned = [instant(rebooted)]
     if text(ready, "status") == "True":
         returned.append(instant(field_of(ready, "lastTransitionTime")))
     return NodeState(
@@ -196,7 +232,14 @@ def state_of(node: Object) -> NodeState:
         ),
         control_plane=any(label in have for label in names.CONTROL_PLANE),
         returned=max(filter(None, returned), default=None),
+        unclear=rebooted is not None and instant(rebooted) is None,
     )
+
+
+def _healed(node: Object) -> NodeState:
+    state = state_of(node)
+    ours = names.CORDON in annotations_of(node)
+    return replace(state, ready=True, rebooting=False, cordoned=state.cordoned and not ours)
 
 
 def is_ready(item: Object | None) -> bool:

@@ -9,6 +9,7 @@ have a machine rebooted for ever.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,8 @@ ARGUMENT_SPEC: dict[str, Any] = {
 }
 
 _SAID = 300
+# Where the kubelet looks for it (cadvisor's --machine-id-file).
+_MACHINE_ID = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 Reasons = list[dict[str, Any]]
 """Each {source, detail, since}: the trigger, what it found, and since when in seconds since the epoch or None."""
 
@@ -64,7 +67,7 @@ def asked(params: Mapping[str, Any]) -> Asked:
 
 
 def needed(host: Host, options: Asked) -> dict[str, Any]:
-    """What the triggers say: {required, reasons[], errors[], blocked[], transaction_running, since, boot_id}.
+    """What the triggers say: {required, reasons[], errors[], blocked[], transaction_running, since, boot_id, machine_id}.
 
     ``required`` is None where no trigger asks for a reboot, yet one failed: an error is never a no. ``errors`` and
     ``blocked`` are {source, detail}. ``transaction_running`` is None where it cannot be told.
@@ -86,7 +89,17 @@ def needed(host: Host, options: Asked) -> dict[str, Any]:
         "transaction_running": running,
         "since": reboot.since_first(reasons),
         "boot_id": host.boot_id() or None,
+        "machine_id": _machine_id(host),
     }
+
+
+def _machine_id(host: Host) -> str | None:
+    """What machine-id(5) says; None where it is empty, or nobody may read it."""
+    for path in _MACHINE_ID:
+        with contextlib.suppress(HostError):
+            if found := (host.read(path) or "").strip():
+                return found
+    return None
 
 
 def _looks(host: Host, options: Asked, trigger: str) -> list[Callable[[], Reasons]]:

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Callable
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.gate import Reason, Subject, shown
@@ -35,7 +34,10 @@ _NAMED = 10
 
 @dataclass(frozen=True)
 class NodeState:
-    """One node. ``tainted``: it takes no ordinary pod even in its best state; ``returned``: when it last came up."""
+    """One node. ``tainted``: it takes no ordinary pod even in its best state; ``returned``: when it last came up.
+
+    ``unclear``: when it was last rebooted cannot be read.
+    """
 
     name: str
     ready: bool = True
@@ -44,6 +46,7 @@ class NodeState:
     tainted: bool = False
     control_plane: bool = False
     returned: dt.datetime | None = None
+    unclear: bool = False
 
     @property
     def down(self) -> bool:
@@ -78,14 +81,29 @@ class Pool:
         return {node.name: node.why() for node in sorted(self.nodes, key=lambda node: node.name) if node.down}
 
     @cached_property
-    def schedulable(self) -> tuple[NodeState, ...]:
-        """Those that take ordinary pods in their best state."""
-        return tuple(node for node in self.nodes if not node.tainted)
+    def up(self) -> frozenset[str]:
+        """The names of those that are not down."""
+        return frozenset(node.name for node in self.nodes if not node.down)
 
     @cached_property
-    def control_plane(self) -> tuple[NodeState, ...]:
+    def serving(self) -> frozenset[str]:
+        """The names of those on which runs what runs there."""
+        return frozenset(node.name for node in self.nodes if node.serves)
+
+    @cached_property
+    def schedulable(self) -> Pool:
+        """Those that take ordinary pods in their best state."""
+        return Pool(tuple(node for node in self.nodes if not node.tainted))
+
+    @cached_property
+    def control_plane(self) -> Pool:
         """Those of the control plane."""
-        return tuple(node for node in self.nodes if node.control_plane)
+        return Pool(tuple(node for node in self.nodes if node.control_plane))
+
+    @cached_property
+    def unclear(self) -> Sequence[str]:
+        """The names of those of which it cannot be read when they were last rebooted."""
+        return sorted(node.name for node in self.nodes if node.unclear)
 
     @cached_property
     def latest(self) -> NodeState | None:
@@ -130,15 +148,20 @@ def unavailable_reasons(pool: Pool, name: str, allowed: Allowance) -> list[Reaso
 
 
 def spacing_reasons(pool: Pool, seconds: int, now: dt.datetime) -> list[Reason]:
-    """Whether a node of the pool came up less than ``seconds`` ago."""
-    latest = pool.latest
+    """Whether a node of the pool came up less than ``seconds`` ago, or it cannot be told."""
+    unclear, latest, reasons = pool.unclear, pool.latest, []
+    if unclear:
+        detail = f"when it was rebooted cannot be read of {_listed(unclear, len(unclear))}"
+        subject = None if unclear[1:] else Subject("Node", unclear[0])
+        reasons.append(Reason("spacing", detail, error=True, subject=subject))
     if latest is None or latest.returned is None:
-        return []
+        return reasons
     until = latest.returned + dt.timedelta(seconds=seconds)
-    if until <= now:
-        return []
-    detail = f"{latest.name} came up at {shown(latest.returned)}, and {seconds} seconds have to pass after that"
-    return [Reason("spacing", f"{detail}, until {shown(until)}", until, subject=Subject("Node", latest.name))]
+    if until > now:
+        detail = f"{latest.name} came up at {shown(latest.returned)}, and {seconds} seconds have to pass after that"
+        subject = Subject("Node", latest.name)
+        reasons.append(Reason("spacing", f"{detail}, until {shown(until)}", until, subject=subject))
+    return reasons
 
 
 def sole_reasons(pool: Pool, node: NodeState, allow_outage: bool) -> list[Reason]:
@@ -148,9 +171,9 @@ def sole_reasons(pool: Pool, node: NodeState, allow_outage: bool) -> list[Reason
     """
     reasons = []
     if not node.tainted:
-        reasons += _sole(pool.schedulable, node, lambda other: not other.down, "for pods", allow_outage)
+        reasons += _sole(pool.schedulable, pool.schedulable.up, node, "for pods", allow_outage)
     if node.control_plane:
-        reasons += _sole(pool.control_plane, node, lambda other: other.serves, "of the control plane", allow_outage)
+        reasons += _sole(pool.control_plane, pool.control_plane.serving, node, "of the control plane", allow_outage)
     return reasons
 
 
@@ -176,19 +199,15 @@ def quorum_reasons(members: Mapping[str, bool], name: str, allow_outage: bool) -
 _CONSENT = "Set allow_outage where its absence is acceptable"
 
 
-def _sole(
-    nodes: Sequence[NodeState], node: NodeState, is_up: Callable[[NodeState], bool], what: str, allow_outage: bool
-) -> list[Reason]:
-    # The first that is up ends it: of thousands of nodes each is asked about.
-    if any(is_up(other) for other in nodes if other.name != node.name):
+def _sole(pool: Pool, up: frozenset[str], node: NodeState, what: str, allow_outage: bool) -> list[Reason]:
+    """``up`` are those of the pool that would do; of thousands of nodes each is asked about."""
+    if len(up) > (node.name in up):
         return []
-    others = [other for other in nodes if other.name != node.name]
-    if allow_outage and not others:
-        return []
-    if not others:
-        return [Reason("last_node", f"{node.name} is the only node {what}. {_CONSENT}")]
-    listed = _listed(sorted(other.why() for other in others), len(others))
-    return [Reason("last_node", f"no other node {what} is up: {listed}")]
+    others = len(pool.nodes) - 1
+    if others:
+        listed = _listed((why for name, why in pool.down.items() if name != node.name), others)
+        return [Reason("last_node", f"no other node {what} is up: {listed}")]
+    return [] if allow_outage else [Reason("last_node", f"{node.name} is the only node {what}. {_CONSENT}")]
 
 
 def _listed(texts: Iterable[str], total: int) -> str:

@@ -47,6 +47,16 @@ class Reason:
     error: bool = False
     subject: Subject | None = None
 
+    def as_dict(self) -> dict[str, Any]:
+        """For the result; ``until`` in seconds since the epoch."""
+        return {
+            "source": self.source,
+            "detail": self.detail,
+            "until": _epoch(self.until),
+            "error": self.error,
+            "object": self.subject.as_dict() if self.subject else None,
+        }
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -69,16 +79,7 @@ class Gate:
         """The result of the module; times are seconds since the epoch."""
         return {
             "open": self.open,
-            "reasons": [
-                {
-                    "source": each.source,
-                    "detail": each.detail,
-                    "until": _epoch(each.until),
-                    "error": each.error,
-                    "object": each.subject.as_dict() if each.subject else None,
-                }
-                for each in self.reasons
-            ],
+            "reasons": [each.as_dict() for each in self.reasons],
             "next_opening": _epoch(self.next_opening),
             "closes": _epoch(self.closes),
             "checked_at": _epoch(self.moment),

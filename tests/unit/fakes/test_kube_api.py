@@ -310,3 +310,56 @@ def test_a_custom_resource_is_served_as_soon_as_it_is_registered(kube: FakeKube)
     assert ask(kube, "PUT", f"{path}/x", {"metadata": {"name": "x"}})[0] == 422
     assert ask(kube, "GET", path)[1]["items"][0]["spec"] == {"a": 2}
     assert ask(kube, "DELETE", f"{path}/x")[0] == 200
+
+
+EVENT = {
+    "metadata": {"generateName": "a."},
+    "involvedObject": {"kind": "Node", "name": "a"},
+    "reason": "R",
+    "type": "Normal",
+}
+MODERN = {
+    **EVENT,
+    "eventTime": "2026-01-02T03:04:05.000000Z",
+    "reportingComponent": "x",
+    "reportingInstance": "y",
+    "action": "z",
+}
+
+
+@pytest.mark.parametrize(
+    ("event", "namespace", "field"),
+    [
+        (EVENT, "default", None),
+        # Old clients need not say more, and may not write elsewhere.
+        (EVENT, "kube-system", "involvedObject.namespace"),
+        ({**EVENT, "involvedObject": {"kind": "Pod", "name": "p", "namespace": "kube-system"}}, "kube-system", None),
+        (
+            {**EVENT, "involvedObject": {"kind": "Pod", "name": "p", "namespace": "kube-system"}},
+            "default",
+            "involvedObject.namespace",
+        ),
+        (MODERN, "default", None),
+        (MODERN, "kube-system", None),
+        ({**MODERN, "action": ""}, "default", "action"),
+        ({**MODERN, "reportingInstance": "y" * 129}, "default", "reportingInstance"),
+        ({**MODERN, "message": "\u00e9" * 513}, "default", "message"),
+    ],
+)
+def test_an_event_is_where_what_it_is_about_is(
+    kube: FakeKube, event: dict[str, Any], namespace: str, field: str | None
+) -> None:
+    status, made = ask(kube, "POST", f"/api/v1/namespaces/{namespace}/events", event)
+    assert (status, [cause["field"] for cause in made.get("details", {}).get("causes", [])]) == (
+        (422, [field]) if field else (201, [])
+    )
+    if not field:
+        assert made["metadata"]["name"].startswith("a.")
+        assert (made["source"], made["firstTimestamp"]) == ({}, None)
+
+
+def test_a_name_that_is_generated_is_cut_off_before_it(kube: FakeKube) -> None:
+    event = {**EVENT, "metadata": {"generateName": "x" * 250 + "."}}
+    made = ask(kube, "POST", "/api/v1/namespaces/default/events", event)[1]
+    assert made["metadata"]["name"][:58] == "x" * 58
+    assert len(made["metadata"]["name"]) == 63

@@ -57,12 +57,13 @@ def test_the_specification_of_a_role_is_that_of_its_modules(role: str) -> None:
         ("bridge_mtu", {"allow_management_link": False}),
         ("rlimits", {"restart_units": []}),
         ("harden", {"restart_units": [], "install_packages": False}),
+        ("reboot", {"always": False, "force": False, "takeover": False, "lift_quarantine": False, "guests": "refuse"}),
     ],
 )
 def test_consent_is_asked_for(role: str, consents: dict[str, Any]) -> None:
     options = generate.specification(role)
     assert {name: options[f"{role}_{name}"]["default"] for name in consents} == consents
-    consent = re.compile(rf"{role}_(?:allow_\w+|install_\w+|restart_\w+|reload)")
+    consent = re.compile(rf"{role}_(?:allow_\w+|install_\w+|restart_\w+|reload|always|force|takeover|lift_\w+|guests)")
     assert {name.removeprefix(f"{role}_") for name in options if consent.fullmatch(name)} == set(consents)
 
 

@@ -12,6 +12,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.bulwark.node.plugins.action import node_drain
+from ansible_collections.bulwark.node.plugins.plugin_utils import slices
 
 UNANSWERED = {"failed": True, "verb": "get", "status": None, "msg": "no answer", "changed": False}
 
@@ -75,8 +76,8 @@ class Stage:
 
         monkeypatch.setattr(ActionBase, "run", lambda *args, **kwargs: {})
         monkeypatch.setattr(ActionBase, "_execute_module", execute)
-        monkeypatch.setattr(node_drain, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: self.time))
-        monkeypatch.setattr(node_drain.display, "display", self.shown.append)
+        monkeypatch.setattr(slices, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: self.time))
+        monkeypatch.setattr(slices.display, "display", self.shown.append)
 
     def run(self, **task_vars: Any) -> dict[str, Any]:
         found: dict[str, Any] = self.action.run(task_vars=task_vars)

@@ -99,6 +99,7 @@ def taints(key: str, effect: str = "NoSchedule") -> list[dict[str, str]]:
         ({"spacing": -1}, "node.spacing: got -1"),
         ({"spacing": 604801}, "node.spacing: got 604801"),
         ({"pause_annotation": "not one"}, "node.pause_annotation: got 'not one'"),
+        ({"failure_budget": -1}, "node.failure_budget: got -1, expected a number of nodes, from 0 on"),
     ],
 )
 def test_a_wrong_option_is_refused_by_its_path(given: dict[str, Any], message: str) -> None:
@@ -118,7 +119,7 @@ def test_a_well_node_of_a_well_cluster_may_be_rebooted(client: Client, cluster: 
 def test_a_node_that_is_missing_is_an_error_that_says_which_there_are() -> None:
     (reason,) = judged([node("b"), node("c")])
     assert (reason.source, reason.error) == ("node", True)
-    assert reason.detail.startswith('there is no Node "a" at https://x, which has 2: b, c. Check node.name')
+    assert reason.detail.startswith('there is no Node "a" at https://x, which has 2: b, c. Check its name')
     (reason,) = judged([])
     assert "which has 0. Check" in reason.detail
 
@@ -367,6 +368,55 @@ def test_etcd_that_is_not_seen_blocks_until_it_is_said_where_it_is() -> None:
     assert sources(obstacles(snapshot, "a", asked(etcd="control_plane"), NOW)) == ["etcd"]
 
 
+FAILED = {"bulwark.node/quarantined": '{"run": "r1", "at": "2026-11-21T12:00:00Z", "reason": "it is not Ready"}'}
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "given", "expected"),
+    [
+        (False, 0, {}, []),
+        (False, 1, {}, ["failure_budget"]),
+        (False, 1, {"failure_budget": 1}, []),
+        (False, 2, {"failure_budget": 1}, ["failure_budget"]),
+        # It is about a node's own.
+        (False, 1, {"lift_quarantine": True}, ["failure_budget"]),
+        (True, 0, {}, ["quarantine"]),
+        (True, 0, {"failure_budget": 9}, ["quarantine"]),
+        (True, 0, {"lift_quarantine": True}, []),
+        # Or nobody could ever be healed where two are in quarantine.
+        (True, 2, {}, ["quarantine"]),
+        (True, 2, {"lift_quarantine": True}, []),
+    ],
+)
+def test_nodes_that_did_not_prove_themselves_stop_themselves_and_beyond_the_budget_all_others(
+    own: bool, others: int, given: dict[str, Any], expected: list[str]
+) -> None:
+    nodes = [node(name, annotations=FAILED) for name in ("b", "c")[:others]]
+    reasons = judged([node("a", annotations=FAILED if own else {}), node("up"), *nodes], **given)
+    assert sources(reasons) == expected
+    for reason in reasons:
+        assert reason.subject == Subject("Node", "a" if own else "b")
+        assert "lift_quarantine" in reason.detail
+        assert not reason.error
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (FAILED["bulwark.node/quarantined"], "run r1, at 2026-11-21T12:00:00Z, reason it is not Ready. See"),
+        ('{"reason": "x\\u001b[2J"}', "reason x [2J. See"),
+        ("by hand\n", "by hand. See"),
+        ("", "nobody says why. See"),
+        ("[" * 99999, "[[["),
+        ('{"run": {"a": []}}', "run {'a': []}. See"),
+    ],
+)
+def test_whatever_is_in_its_annotation_a_node_is_in_quarantine(value: str, shown: str) -> None:
+    (reason,) = judged([node("a", annotations={"bulwark.node/quarantined": value}), node("b")])
+    assert reason.detail.startswith(f"a did not prove itself after a reboot: {shown}")
+    assert reason.detail.isprintable()
+
+
 def test_nodes_that_are_labelled_for_etcd_are_its_members() -> None:
     label = {"node-role.kubernetes.io/etcd": "true"}
     # k3s: no pods. RKE2: of several roles.
@@ -582,7 +632,7 @@ def changed(item: Any, path: tuple[Any, ...], value: Any) -> Any:
 def full_cluster() -> dict[str, Any]:
     """One of each object that is read, each with all that is read of it."""
     labels = {**CONTROL, "karpenter.sh/nodepool": "p", "cloud.google.com/gke-nodepool": "g"}
-    own = {"bulwark.node/rebooted": "2026-11-21T12:59:00Z", "bulwark.node/reboot-paused": "x"}
+    own = {"bulwark.node/rebooted": "2026-11-21T12:59:00Z", "bulwark.node/reboot-paused": "x", **FAILED}
     machine = {"cluster.x-k8s.io/machine": "x", "cluster.x-k8s.io/cluster-namespace": "m"}
     taints = [{"key": "x", "effect": "NoSchedule"}]
     selector = {"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]}
@@ -654,7 +704,7 @@ def test_hostile_objects_pass_through_the_client(client: Client, cluster: FakeKu
         text = json.dumps({"items": broken, "metadata": chance.choice([None, {}, "x", {"continue": None}])})
         cluster.faults[:] = []
         cluster.fault(path="/api/v1/nodes", status=200, text=text)
-        take(client, Wanted("a", pods=True, etcd=True))
+        take(client, Wanted("a", pods=bool, etcd=True))
 
 
 # Many

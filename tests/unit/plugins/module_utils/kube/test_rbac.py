@@ -1,12 +1,13 @@
 # SPDX-FileCopyrightText: The bulwark.node authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""roles/reboot/files/rbac.yml: with it all of the gate, the lock and the drain can be done, and no rule of it is one too many."""
+"""roles/reboot/files/rbac.yml: with it the gate, the plan, the lock, the drain and the record work, and no rule of it is one too many."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import yaml
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
+from ansible_collections.bulwark.node.plugins.module_utils.kube import snapshot
 from ansible_collections.bulwark.node.plugins.module_utils.kube.client import Forbidden
-from ansible_collections.bulwark.node.plugins.module_utils.kube.obstacles import NODE_SPEC, limits, look
+from ansible_collections.bulwark.node.plugins.module_utils.kube.obstacles import NODE_SPEC, Limits, limits, look
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.gate import Reason
 from ansible_collections.bulwark.node.plugins.module_utils.reboot_lock import look as look_at_lock
 from ansible_collections.bulwark.node.plugins.module_utils.reboot_lock import open_lock
@@ -27,6 +29,12 @@ from ansible_collections.bulwark.node.tests.fakes.kube_rbac import bound
 from ansible_collections.bulwark.node.tests.fakes.kured import daemon_set
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.conftest import Time, connected
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.test_node_drain import ClusterTime, Run
+from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.test_node_reboot import (
+    AFTER,
+    BEFORE,
+    LONG_AGO,
+    Node,
+)
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.kube.test_reboot_lock import params
 
 FILE = Path(__file__).parents[5] / "roles/reboot/files/rbac.yml"
@@ -54,8 +62,8 @@ def of(name: str) -> list[dict[str, Any]]:
     return single([rule for role in roles for rule in role["rules"]])
 
 
-def gate(kube: FakeKube, time: Time, rules: list[dict[str, Any]]) -> list[Reason]:
-    """All parts of the gate, asked with these rights in a cluster that has all that is asked for."""
+def cluster(kube: FakeKube, rules: list[dict[str, Any]]) -> Limits:
+    """A cluster that has all that the gate and the plan ask for, with these rights; and all rules of theirs on."""
     kube.tokens["account"] = User(ACCOUNT)
     kube.rules[ACCOUNT] = rules
     for resource in CUSTOM:
@@ -71,7 +79,22 @@ def gate(kube: FakeKube, time: Time, rules: list[dict[str, Any]]) -> list[Reason
         "max_unavailable": "1",
         "spacing": 1,
     }
-    return look(connected(kube, time, api_key="account"), "a", limits("node", given), NOW)
+    return limits("node", given)
+
+
+def gate(kube: FakeKube, time: Time, rules: list[dict[str, Any]]) -> list[Reason]:
+    """All parts of the gate, asked with these rights."""
+    return look(connected(kube, time, api_key="account"), "a", cluster(kube, rules), NOW)
+
+
+def plan(kube: FakeKube, time: Time, rules: list[dict[str, Any]]) -> list[Reason]:
+    """What could not be asked for a plan with these rights."""
+    wanted = cluster(kube, rules).wanted(None)
+    return snapshot.take(connected(kube, time, api_key="account"), wanted).errors
+
+
+def test_with_exactly_these_rights_all_may_be_planned(kube: FakeKube, time: Time) -> None:
+    assert plan(kube, time, SINGLE) == []
 
 
 def test_with_exactly_these_rights_all_may_be_asked(kube: FakeKube, time: Time) -> None:
@@ -81,11 +104,23 @@ def test_with_exactly_these_rights_all_may_be_asked(kube: FakeKube, time: Time) 
     assert asked >= {"nodes", "pods", "apis", "node-a", *of_machines}
 
 
-@pytest.mark.parametrize("missing", of("gate"), ids=lambda rule: f"{rule['apiGroups'][0]}/{rule['resources'][0]}")
+def _id(rule: Any) -> str:
+    return f"{rule['apiGroups'][0]}/{rule['resources'][0]}" if isinstance(rule, dict) else str(rule.__name__)
+
+
+@pytest.mark.parametrize(
+    ("part", "missing"),
+    # The plan takes what the gate does, but for the one Lease.
+    [
+        *((gate, rule) for rule in of("gate")),
+        *((plan, rule) for rule in [*of("gate"), *of("plan")] if "get" not in rule["verbs"]),
+    ],
+    ids=_id,
+)
 def test_without_any_one_of_them_the_rule_that_is_missing_is_named(
-    kube: FakeKube, time: Time, missing: dict[str, Any]
+    kube: FakeKube, time: Time, part: Callable[..., list[Reason]], missing: dict[str, Any]
 ) -> None:
-    reasons = gate(kube, time, [rule for rule in SINGLE if rule != missing])
+    reasons = part(kube, time, [rule for rule in SINGLE if rule != missing])
     assert reasons
     assert all(reason.error for reason in reasons)
     rule = ", ".join(f"{key}: {json.dumps(missing[key])}" for key in ("apiGroups", "resources", "verbs"))
@@ -98,7 +133,8 @@ def test_each_rule_says_whom_it_is_for() -> None:
     for block in re.split(r"^  - apiVersion", FILE.read_text(), flags=re.MULTILINE):
         comments = re.findall(r"((?:^      #.*\n)+)^      - apiGroups", block, re.MULTILINE)
         assert len(comments) == len(re.findall(r"^      - apiGroups", block, re.MULTILINE))
-        for name, module in (("lock", "reboot_lock"), ("drain", "node_drain")):
+        named = {"lock": "reboot_lock", "drain": "node_drain", "record": "node_reboot", "plan": "reboot_plan_info"}
+        for name, module in named.items():
             if f"name: bulwark-reboot-{name}\n" in block:
                 assert all(module in comment for comment in comments)
 
@@ -189,10 +225,50 @@ def test_without_any_one_of_them_no_node_is_drained_and_the_rule_named(
         drained(kube, ClusterTime(kube), without(resource, verb), **options)
 
 
+def recorded(kube: FakeKube, rules: list[dict[str, Any]]) -> list[str]:
+    """Record the reboot of a node, prove it where one of its two DaemonSets is gone, and end it; what was warned of."""
+    kube.tokens["account"] = User(ACCOUNT)
+    kube.rules[ACCOUNT] = rules
+    node = Node(kube)
+    node.client = connected(kube, node.time, api_key="account")
+    node.cluster.pod("gone-a", "a", ("DaemonSet", "gone"), "kube-system")
+    warnings = node("begun", boot_id=BEFORE)["warnings"]
+    node.reboot()
+    node.report(False, LONG_AGO, "gone-a")
+    warnings += node("proven", boot_id=AFTER, slice=20)["warnings"]
+    return [*warnings, *node("ended")["warnings"]]
+
+
+def test_with_exactly_these_rights_a_reboot_is_recorded_and_proved(kube: FakeKube) -> None:
+    assert recorded(kube, of("record")) == []
+    assert len(kube.store.all("events")) == 3
+
+
+@pytest.mark.parametrize(
+    ("resource", "verb"), [("nodes", "get"), ("nodes", "patch"), ("pods", "list"), ("daemonsets", "get")]
+)
+def test_without_any_one_of_them_no_reboot_is_proved_and_the_rule_named(
+    kube: FakeKube, resource: str, verb: str
+) -> None:
+    with pytest.raises(Forbidden, match=rf'resources: \["{resource}"\]'):
+        recorded(kube, without(resource, verb))
+
+
+def test_without_the_right_to_write_events_that_is_warned_of(kube: FakeKube) -> None:
+    warnings = recorded(kube, without("events", "create"))
+    assert len(warnings) == 3
+    assert all(
+        'a Role in namespace "default" or a ClusterRole: - {apiGroups: [""], resources: ["events"]' in each
+        for each in warnings
+    )
+
+
 def test_nothing_may_be_written_but_the_lock_cordons_and_evictions() -> None:
     writes = [rule for rule in SINGLE if set(rule["verbs"]) - {"get", "list", "watch"} and "resourceNames" not in rule]
     assert sorted((rule["resources"][0], rule["verbs"][0], rule.get("namespace")) for rule in writes) == [
+        ("events", "create", "default"),
         ("leases", "create", "kube-system"),
+        ("nodes", "patch", None),
         ("nodes", "patch", None),
         ("pods", "delete", None),
         ("pods/eviction", "create", None),

@@ -20,6 +20,7 @@ SENTINEL = "/var/run/reboot-required"
 RUNNING = "6.1.0-28-amd64"
 OSRELEASE = "/proc/sys/kernel/osrelease"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
+MACHINE_ID = "8f2f0d2c6f0b4f3c9c0c5a3d6e1b7a42"
 COMMAND = ["/opt/wants-reboot", "--now"]
 
 
@@ -37,7 +38,7 @@ def told(found: dict[str, Any], key: str = "reasons") -> list[tuple[str, str]]:
 
 
 def test_a_machine_that_needs_none(machine: Machine) -> None:
-    host = machine(TREE, {BOOT_ID: "decc24db-dfde-4798-bf1f-b30139e40ef1"})
+    host = machine(TREE, {BOOT_ID: "decc24db-dfde-4798-bf1f-b30139e40ef1", "/etc/machine-id": f"{MACHINE_ID}\n"})
     before = snapshot(host)
     assert ask(host) == {
         "required": False,
@@ -47,9 +48,23 @@ def test_a_machine_that_needs_none(machine: Machine) -> None:
         "transaction_running": False,
         "since": None,
         "boot_id": "decc24db-dfde-4798-bf1f-b30139e40ef1",
+        "machine_id": MACHINE_ID,
     }
     assert snapshot(host) == before
     assert host.commands == []
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"/etc/machine-id": "", "/var/lib/dbus/machine-id": f"{MACHINE_ID}\n"}, MACHINE_ID),
+        ({"/etc/machine-id": "", "/var/lib/dbus/machine-id": ""}, None),
+    ],
+)
+def test_the_machine_id_is_where_the_kubelet_looks_for_it(
+    machine: Machine, files: dict[str, str], expected: str | None
+) -> None:
+    assert ask(machine(TREE, files))["machine_id"] == expected
 
 
 @pytest.mark.parametrize(
