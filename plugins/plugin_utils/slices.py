@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -47,7 +48,12 @@ class SlicedAction(ActionBase):
         lock = Lock.of(self.MODULE, arguments)
         so_far: dict[str, Any] | None = None
         ended_at = 0.0
+        parent = os.getppid()
         while True:
+            # A worker has a session of its own, and outlives an ansible-playbook that is killed, as ansible-runner cancels.
+            # It would keep the lock from who takes the reboot up.
+            if os.getppid() != parent:
+                raise AnsibleActionFail(f"{self.MODULE}: the run that this is part of was killed. {self.UNFINISHED}")
             if lock and lock.is_due() and (refused := self._renew(lock, task_vars)):
                 said = f"is lost, and {self.LOST}" if lock.known else "could not be renewed, and nothing was begun"
                 told = f"{self.MODULE}: the lock {said}: {refused.get('msg')}"

@@ -193,6 +193,15 @@ def test_a_lock_that_ends_within_a_slice_is_refused(
     assert stage.asked == []
 
 
+def test_a_worker_whose_run_was_killed_ends_with_its_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, {"lock": LOCK}, *GOING)
+    parents = iter([100, 100, 1])
+    monkeypatch.setattr(slices, "os", SimpleNamespace(getppid=lambda: next(parents)))
+    with pytest.raises(AnsibleActionFail, match="the run that this is part of was killed"):
+        stage.run()
+    assert (len(stage.asked), len(stage.renewals)) == (1, 1)
+
+
 def test_a_check_renews_no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch, {"lock": LOCK}, ran([], True))
     stage.action._task.check_mode = True
