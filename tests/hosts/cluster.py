@@ -246,7 +246,7 @@ class LiveCluster:
 
     def _run(self) -> None:
         try:
-            while not self._stop.wait(0.1):
+            while not self._stop.wait(0.2):
                 with self.store.lock:
                     self._look()
         except BaseException as error:  # noqa: BLE001 -- the test's thread raises it

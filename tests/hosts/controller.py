@@ -11,6 +11,7 @@ Each has an empty folder, its own connections, and processes that no other sees.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -98,7 +99,7 @@ class Controller:
         *arguments: str,
         halt: Halt | None = None,
         kill_when: Callable[[Sequence[Step]], bool] | None = None,
-        timeout: float = 180,
+        timeout: float = 600,
     ) -> Play:
         """Run a playbook to its end, or kill it: after ``halt``, once ``kill_when`` holds for the steps so far, or after ``timeout``."""
         self._furnish(machines, variables or {})
@@ -133,9 +134,20 @@ class Controller:
             extravars=dict(variables),
             envvars=self._environment(None),
             cancel_callback=when,
+            # Seconds between two calls of it.
+            settings={"pexpect_timeout": 0.5},
             quiet=True,
         )
         return str(ran.status)
+
+    def processes(self) -> list[int]:
+        """What runs of it."""
+        found, mine = [], f"JOURNAL={self.folder}/".encode()
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):  # it has ended
+                if mine in path.read_bytes():
+                    found.append(int(path.parent.name))
+        return found
 
     def steps(self) -> list[Step]:
         """Those so far."""
@@ -171,6 +183,8 @@ class Controller:
             "ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"),
             "ANSIBLE_HOME": str(self.folder / "home"),
             "ANSIBLE_NOCOLOR": "1",
+            # A run that is killed leaves its modules' files behind.
+            "ANSIBLE_REMOTE_TMP": str(self.folder / "remote"),
             "ANSIBLE_SSH_RETRIES": "0",
             "ANSIBLE_CALLBACK_PLUGINS": str(_CALLBACKS),
             "ANSIBLE_CALLBACKS_ENABLED": "journal",

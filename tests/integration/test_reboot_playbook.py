@@ -29,10 +29,11 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.annotations impo
 )
 from ansible_collections.bulwark.node.tests.fakes import kured
 from ansible_collections.bulwark.node.tests.fakes.kube_api import User
+from ansible_collections.bulwark.node.tests.fakes.kube_objects import condition
 from ansible_collections.bulwark.node.tests.fakes.kube_rbac import bound
 from ansible_collections.bulwark.node.tests.hosts.cluster import LiveCluster, install_agent
 from ansible_collections.bulwark.node.tests.hosts.controller import Controller, Halt, Play, Step
-from ansible_collections.bulwark.node.tests.hosts.machine import Machine, Site
+from ansible_collections.bulwark.node.tests.hosts.machine import Machine, Site, until
 
 T = TypeVar("T")
 RBAC = Path(__file__).resolve().parents[2] / "roles" / "reboot" / "files" / "rbac.yml"
@@ -356,18 +357,23 @@ def successor_waits_for_the_lock(site: Site, machine: Machine) -> None:
 
 
 def cancelled_as_awx_does(site: Site, machine: Machine) -> None:
-    """ansible-runner kills the group of processes. A worker that has a session of its own goes on with its task."""
+    """ansible-runner kills the group of processes. A worker, which has a session of its own, goes on until its slice ends."""
     with cell(site, machine) as cluster, Controller(site) as controller:
+        cluster.make.pod("web-other", SPARE, ("ReplicaSet", "web"), labels={"app": "web"}, ready=False)
+        cluster.make.budget("web", {"app": "web"}, minAvailable=1)
         cancelled = controller.run_and_cancel(
             "bulwark.node.reboot",
             [machine],
             options(cluster),
-            when=lambda: bool(cluster.cordoned() - {CLOSED}),
+            when=lambda: machine.name in cluster.cordoned(),
         )
         assert cancelled == "canceled"
+        assert left_behind(cluster, machine) == "cordon, record, lock"
+        cluster.store.edit("pods", "default", "web-other", {"status": {"conditions": [condition("Ready")]}})
         run = play(site, cluster, [machine], reboot_takeover=True)
         assert run.rc == 0, run.output
         assert unsound(cluster, machine.name) == []
+        assert until(lambda: controller.processes() == [], 40, 0.5)
 
 
 SCENARIOS = (
