@@ -27,6 +27,8 @@ export LC_ALL := C.UTF-8
 export TIMEFORMAT := --- %1R s
 # The tools find one another, and ansible-test shellcheck, in the environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# pip would compile all that it installs, and Python compiles what it imports: a tenth of it. sanity.py hands it on to ansible-test's pip.
+export PIP_COMPILE := 0
 # Away from ~/.ansible, where another bulwark.node may be installed.
 export ANSIBLE_HOME := $(CURDIR)/.cache/ansible
 
