@@ -113,7 +113,9 @@ def test_a_lock_that_is_not_ours_lets_nothing_begin(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(("state", "asked"), [("proven", 6), ("begun", 0)])
-def test_a_lock_that_nobody_answers_for_is_nobody_elses(monkeypatch: pytest.MonkeyPatch, state: str, asked: int) -> None:
+def test_a_lock_that_nobody_answers_for_is_nobody_elses(
+    monkeypatch: pytest.MonkeyPatch, state: str, asked: int
+) -> None:
     """The server may be on the very node: then it is away for longer than the lock's own time."""
     stage = Stage(monkeypatch, {"state": state, "lock": LOCK, "timeout": 900}, *[ran(False, "cni")] * 5, ran(True))
     stage.lock = [dict(UNANSWERED)] * 20
