@@ -54,7 +54,7 @@ class SlicedAction(ActionBase):
             # It would keep the lock from who takes the reboot up.
             if os.getppid() != parent:
                 raise AnsibleActionFail(f"{self.MODULE}: the run that this is part of was killed. {self.UNFINISHED}")
-            if lock and lock.is_due() and (refused := self._renew(lock, task_vars)):
+            if lock and lock.is_due() and (refused := self._renew(lock, arguments, task_vars)):
                 said = f"is lost, and {self.LOST}" if lock.known else "could not be renewed, and nothing was begun"
                 told = f"{self.MODULE}: the lock {said}: {refused.get('msg')}"
                 over = {**(so_far or {"changed": False}), "finished": True, "failed": True, "msg": told}
@@ -103,18 +103,21 @@ class SlicedAction(ActionBase):
         """The result where the lock was lost in the middle, when what was begun is left as it has to be."""
         return over
 
-    def _renew(self, lock: Lock, task_vars: dict[str, Any] | None) -> dict[str, Any] | None:
+    def _renew(
+        self, lock: Lock, arguments: Mapping[str, Any], task_vars: dict[str, Any] | None
+    ) -> dict[str, Any] | None:
         """Renew the lock, and what the module of it said where that is not ours any more.
 
         Where nobody answered it is still ours, until its own time is over, and that is tried again after the next slice;
-        but at first, when nothing is begun, nobody has said that it is.
+        but at first, when nothing is begun, nobody has said that it is. Who only waits goes on: as long as nobody answers,
+        nobody else can take it.
         """
         if self._task.check_mode:
             return None
         ran: dict[str, Any] = self._execute_module(_LOCK_MODULE, lock.arguments, task_vars=task_vars)
         if not ran.get("failed"):
             lock.renewed()
-        elif not unanswered(ran) or lock.is_over():
+        elif not unanswered(ran) or (self.begins(arguments) and lock.is_over()):
             return ran
         return None
 

@@ -63,10 +63,8 @@ def facts_over_ssh(machine: Machine, subset: str) -> Any:
     """One subset of a machine's facts."""
     inventory = machine.site.folder / "facts.ini"
     inventory.write_text(f"{machine.inventory()}\n")
-    ansible = [str(Path(sys.executable).parent / "ansible"), machine.name, "-i", str(inventory)]
-    options = ["-m", "bulwark.node.node_facts", "-a", json.dumps({"gather_subset": [subset]})]
-    done = subprocess.run([*ansible, *options], capture_output=True, text=True, timeout=120, check=True)
-    facts = json.JSONDecoder().raw_decode(done.stdout.partition(" => ")[2])[0]["ansible_facts"]["bulwark"]
+    ran = call("node_facts", {"gather_subset": [subset]}, (machine.name, "-i", str(inventory)))
+    facts = ran["ansible_facts"]["bulwark"]
     assert facts["errors"] == []
     return facts[subset]
 

@@ -8,16 +8,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.bulwark.node.tests.hosts.adhoc import Ran
+from ansible_collections.bulwark.node.tests.hosts.adhoc import Ran, call
 from ansible_collections.bulwark.node.tests.hosts.machine import Machine, MachineError, Site, until
 
 NETWORKD = {
@@ -119,16 +116,7 @@ def mtus(machine: Machine) -> dict[str, int]:
 def bridge_mtu(machine: Machine, options: dict[str, Any], check: bool = False) -> Ran:
     inventory = machine.site.folder / f"{machine.name}.ini"
     inventory.write_text(f"{machine.inventory()}\n")
-    ansible = [str(Path(sys.executable).parent / "ansible"), machine.name, "-i", str(inventory)]
-    arguments = ["-m", "bulwark.node.bridge_mtu", "-a", json.dumps(options), "--diff", *(["--check"] if check else [])]
-    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(
-        [*ansible, *arguments], capture_output=True, text=True, timeout=180, env=environment, check=False
-    )
-    assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
-    arrow, answer = done.stdout.partition(" => ")[1:]
-    assert arrow, done.stdout + done.stderr
-    return Ran(json.JSONDecoder().raw_decode(answer)[0], done.stdout + done.stderr)
+    return call("bridge_mtu", options, (machine.name, "-i", str(inventory)), check)
 
 
 def etc(machine: Machine) -> dict[str, tuple[int, int, int, bytes]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import grp
 import itertools
-import json
 import os
 import random
 import subprocess
@@ -21,7 +20,7 @@ import pytest
 
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import kvm_modules, kvm_persist
-from ansible_collections.bulwark.node.tests.hosts.adhoc import Ran
+from ansible_collections.bulwark.node.tests.hosts.adhoc import Ran, call
 from ansible_collections.bulwark.node.tests.hosts.machine import Machine, Site
 
 from .conftest import SYSTEMD, WITHOUT_SYSTEMD, Module, snapshot
@@ -212,12 +211,7 @@ def debian(site: Site) -> Iterator[Machine]:
 def over_ssh(machine: Machine, options: dict[str, Any], check: bool = False) -> dict[str, Any]:
     inventory = machine.site.folder / "kvm.ini"
     inventory.write_text(f"{machine.inventory()}\n")
-    ansible = [str(Path(sys.executable).parent / "ansible"), machine.name, "-i", str(inventory)]
-    ansible += ["-m", "bulwark.node.kvm", "-a", json.dumps(options), *(["--check"] if check else [])]
-    done = subprocess.run(ansible, capture_output=True, text=True, timeout=120, check=False)
-    assert "Traceback" not in done.stdout + done.stderr
-    answer: dict[str, Any] = json.JSONDecoder().raw_decode(done.stdout.partition(" => ")[2])[0]
-    return answer
+    return call("kvm", options, (machine.name, "-i", str(inventory)), check).result
 
 
 def files(machine: Machine) -> str:

@@ -62,7 +62,7 @@ def test_a_cluster_is_planned_in_one_task_and_nothing_is_changed(module: Module,
         "gone": "absent",
     }
     assert ran["down"] == [{"name": "w4", "why": "w4 is being rebooted"}]
-    assert ran["table"][0] == "4 of 8 nodes are to be rebooted, batches: 3"
+    assert ran["table"][0] == "4 of 8 nodes are to be rebooted; batches: 3"
 
 
 def test_a_cluster_that_refuses_is_a_reason_and_does_not_fail_the_task(module: Module) -> None:

@@ -51,13 +51,14 @@ SECOND["diff"].append(FILE)
 class Wire:
     """A connection, and what the module says on it, one answer or failure to each run. ``log``: what was done in turn.
 
-    ``told``: what the login shell says of the connection, ``given``: the module's arguments that no playbook gives.
+    ``told``: what the login shell says of the connection, ``given``: the module's arguments that no playbook gives. A new one
+    ``takes`` so many seconds.
     """
 
     transport = "ssh"
 
-    def __init__(self, *answers: dict[str, Any] | Exception, sample: int = 64 << 10) -> None:
-        self.answers, self.sample = list(answers), sample
+    def __init__(self, *answers: dict[str, Any] | Exception, sample: int = 64 << 10, takes: float = 0) -> None:
+        self.answers, self.sample, self.takes = list(answers), sample, takes
         self.told = [f"{OLD}\n", f"{NEW}\n"]
         self.given: list[tuple[str | None, str]] = []
         self.log: list[Any] = []
@@ -66,6 +67,7 @@ class Wire:
 
     def reset(self) -> None:
         self.log.append("reset")
+        self.now += self.takes
 
     def execute(self, module_args: dict[str, Any] | None = None, task_vars: Any = None) -> dict[str, Any]:
         assert module_args is not None
@@ -216,7 +218,7 @@ def test_it_is_tried_until_the_timer_has_acted_and_the_machine_may_be_back(monke
 def test_a_machine_that_names_an_endless_timer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     first = answer(facts(1500), facts(9000, "7"), "mtu")
     first["after"]["revert"]["seconds"] = 1 << 40
-    wire = Wire(first, *[DOWN] * 2000)
+    wire = Wire(first, *[DOWN] * 2000, takes=30)
     run(monkeypatch, wire, **CONSENT)
     assert wire.now < 3700
 

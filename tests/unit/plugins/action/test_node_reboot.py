@@ -112,6 +112,17 @@ def test_a_lock_that_is_not_ours_lets_nothing_begin(monkeypatch: pytest.MonkeyPa
     assert found["msg"] == "node_reboot: the lock could not be renewed, and nothing was begun: held by another"
 
 
+@pytest.mark.parametrize(("state", "asked"), [("proven", 6), ("begun", 0)])
+def test_a_lock_that_nobody_answers_for_is_nobody_elses(
+    monkeypatch: pytest.MonkeyPatch, state: str, asked: int
+) -> None:
+    """The server may be on the very node: then it is away for longer than the lock's own time."""
+    stage = Stage(monkeypatch, {"state": state, "lock": LOCK, "timeout": 900}, *[ran(False, "cni")] * 5, ran(True))
+    stage.lock = [dict(UNANSWERED)] * 20
+    assert stage.run().get("failed") is (None if asked else True)
+    assert len(stage.asked) == asked
+
+
 def test_no_answer_between_slices_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch, {"timeout": 300}, ran(False, held=20.0), dict(UNANSWERED), ran(True))
     assert stage.run().get("failed") is None
