@@ -151,6 +151,8 @@ class LiveCluster:
             self.__exit__()
             raise MachineError(f"not all of {', '.join(self._names)} became Ready: {self._errors}")
         with self.store.lock:
+            # All that led here is seen before it is forgotten.
+            self._look()
             self.moments, self.boots = self.moments[-1:], []
         return self
 

