@@ -30,7 +30,6 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.annotations impo
 )
 from ansible_collections.bulwark.node.tests.fakes import kured
 from ansible_collections.bulwark.node.tests.fakes.kube_api import User
-from ansible_collections.bulwark.node.tests.fakes.kube_objects import condition
 from ansible_collections.bulwark.node.tests.fakes.kube_rbac import bound
 from ansible_collections.bulwark.node.tests.hosts.cluster import LiveCluster, install_agent
 from ansible_collections.bulwark.node.tests.hosts.controller import Controller, Halt, Play, Step
@@ -237,14 +236,16 @@ ASKING = ACTIONS | {"bulwark.node.reboot_gate_info"} - {"ansible.builtin.reboot"
 
 def budget_never_opens(site: Site, machine: Machine) -> None:
     with cell(site, machine) as cluster:
-        # It would open, were the other pod ready.
-        cluster.make.pod("web-unready", SPARE, ("ReplicaSet", "web"), labels={"app": "web"}, ready=False)
-        cluster.make.budget("web", {"app": "web"}, minAvailable=1)
+        cluster.make.deployment("db", [machine.name, machine.name], SPARE)
+        cluster.make.budget("db", {"app": "db"}, maxUnavailable=1)
+        # What comes for the first pod never becomes Ready.
+        cluster.make.wanted["ReplicaSet", "db"] = (2, SPARE, {"ready": False})
         run = play(site, cluster, [machine], reboot_drain={"timeout": 8})
         assert run.rc not in (0, None), run.output
-        assert "budget web" in run.output
+        assert "waits for budget" in run.output
         assert unsound(cluster, machine.name, reboots=0) == []
-        assert "web-0" in cluster.make.names(machine.name)
+        assert any(machine.name in moment.cordoned for moment in cluster.moments)
+        assert len([name for name in cluster.make.names(machine.name) if name.startswith("db-")]) == 1
 
 
 def sentinel_survives(site: Site, machine: Machine) -> None:
@@ -359,8 +360,8 @@ def successor_waits_for_the_lock(site: Site, machine: Machine) -> None:
 def cancelled_as_awx_does(site: Site, machine: Machine) -> None:
     """ansible-runner kills the group of processes. A worker, which has a session of its own, goes on until its slice ends."""
     with cell(site, machine) as cluster, Controller(site) as controller:
-        cluster.make.pod("web-other", SPARE, ("ReplicaSet", "web"), labels={"app": "web"}, ready=False)
-        cluster.make.budget("web", {"app": "web"}, minAvailable=1)
+        # So that the drain takes a while.
+        cluster.make.pod("slow", machine.name, ("ReplicaSet", "slow"), grace=25)
         cancelled = controller.run_and_cancel(
             "bulwark.node.reboot",
             [machine],
@@ -369,7 +370,6 @@ def cancelled_as_awx_does(site: Site, machine: Machine) -> None:
         )
         assert cancelled == "canceled"
         assert left_behind(cluster, machine) == "cordon, record, lock"
-        cluster.store.edit("pods", "default", "web-other", {"status": {"conditions": [condition("Ready")]}})
         run = play(site, cluster, [machine], reboot_takeover=True)
         assert run.rc == 0, run.output
         assert unsound(cluster, machine.name) == []
