@@ -41,6 +41,8 @@ ACCOUNT = "system:serviceaccount:kube-system:bulwark-reboot"
 # The nodes that are none: pods go to the one, and an administrator has cordoned the other.
 SPARE, CLOSED = "spare", "closed"
 SENTINEL = "/run/reboot-required"
+# The role's default, in seconds.
+LOCK_TTL = 300
 # That its sentinel comes again at each boot, and that it goes off where it was to reboot.
 SURVIVES = "/etc/tmpfiles.d/reboot-required.conf"
 GOES_OFF = "/etc/systemd/system/systemd-reboot.service.d/off.conf"
@@ -194,6 +196,9 @@ def killed(site: Site, machine: Machine, point: Point) -> Row:
         # Somebody who knows that the first is dead; it may have left the machine in the middle of its boot.
         machine.wait(120)
         second = play(site, cluster, [machine], reboot_takeover=True)
+        if not any(step.changed for step in second.ended(machine.name)):
+            # It had nothing to do any more, and so took no lock: that of the first ends by itself, and soon.
+            cluster.jump(LOCK_TTL)
         wrong = [] if first.killed else [f"it was not killed: {first.failures}"]
         wrong += [] if second.rc == 0 else [f"the next run failed: {second.failures or second.output[-300:]}"]
         wrong += unsound(cluster, machine.name)
@@ -470,6 +475,8 @@ def clean(site: Site, machine: Machine) -> Play:
         run = play(site, cluster, [machine])
         assert run.rc == 0, run.output
         assert unsound(cluster, machine.name) == []
+        told = {event["reason"] for event in cluster.store.all("events")}
+        assert told == {"RebootBegun", "RebootProven", "RebootEnded"}
     return run
 
 
