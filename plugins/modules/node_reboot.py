@@ -73,6 +73,10 @@ options:
       - The machine's boot id as it is now, as C(/proc/sys/kernel/random/boot_id) has it.
       - With O(state=begun) and no record it has to be the Node's. It is required there and with O(state=proven).
     type: str
+  machine_id:
+    description:
+      - The machine's C(/etc/machine-id). With O(state=begun) it has to be the Node's, where that has one.
+    type: str
   timeout:
     description:
       - How many seconds O(state=proven) waits, O(stable_for) included.

@@ -163,6 +163,11 @@ boot_id:
   returned: success
   type: str
   sample: decc24db-dfde-4798-bf1f-b30139e40ef1
+booted_at:
+  description: When the machine was booted, in seconds since the epoch. V(null) where the kernel does not tell.
+  returned: success
+  type: int
+  sample: 1795000000
 machine_id:
   description: The identity of the machine, which a Node of Kubernetes has too. V(null) where it has none.
   returned: success

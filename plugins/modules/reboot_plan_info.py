@@ -306,7 +306,7 @@ table:
   type: list
   elements: str
   sample:
-    - 2 of 3 nodes are to be rebooted; batches: 1
+    - "2 of 3 nodes are to be rebooted; batches: 1"
     - nothing is in the way of all of them
     - ""
     - batch  node      zone        state    pending

@@ -165,6 +165,7 @@ def test_the_documented_need_of_a_reboot_is_one_that_is_told(tmp_path: Path, mon
     tree = load("debian12-memory")
     files = {"/var/run/reboot-required": "", "/var/run/reboot-required.pkgs": "libc6"}
     ids = {"/proc/sys/kernel/random/boot_id": documented["boot_id"], "/etc/machine-id": documented["machine_id"]}
+    ids["/proc/stat"] = f"btime {documented['booted_at']}\n"
     lay(tmp_path, tree, {**files, **ids})
     monkeypatch.setattr(Host, "changed_at", lambda self, path: documented["since"])
     monkeypatch.setattr(Host, "is_write_locked", lambda self, path: True)

@@ -25,7 +25,7 @@ __all__ = [
 PAUSED = "bulwark.node/reboot-paused"
 # From before the cordon to after the uncordon: who reboots it, since when, and what it was like before.
 REBOOTING = "bulwark.node/rebooting"
-# When it was back and proved itself, as RFC 3339.
+# When its reboot ended, proof and soak included, as RFC 3339.
 REBOOTED = "bulwark.node/rebooted"
 # It did not prove itself after its reboot: by which run, when and why. Nobody goes on until it is taken away.
 QUARANTINED = "bulwark.node/quarantined"

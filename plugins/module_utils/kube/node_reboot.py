@@ -34,6 +34,7 @@ NODE_REBOOT_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "run_id": {"type": "str", "required": True},
     "boot_id": {"type": "str"},
+    "machine_id": {"type": "str"},
     "reason": {"type": "str"},
     "labels": {"type": "dict", "default": {}},
     "annotate": {"type": "bool", "default": False},
@@ -123,6 +124,7 @@ class _Call:
             self.params["annotate"],
             self.taint,
             self.params["lift_quarantine"],
+            self.params["machine_id"],
         )
 
     def change(self, state: str) -> tuple[Object, Object]:

@@ -124,6 +124,7 @@ class Step:
     annotate: bool = False
     taint: tuple[str, str] | None = None
     lift_quarantine: bool = False
+    machine_id: str | None = None
 
     @property
     def stamp(self) -> str:
@@ -215,6 +216,7 @@ def begun(node: Object, step: Step) -> Object:
     """It is being rebooted by this run: anew, or as another run left it."""
     record = record_of(node)
     quarantine = quarantine_of(node)
+    _check_machine(node, step)
     if quarantine and not step.lift_quarantine:
         raise _quarantined(node, quarantine)
     if record is None:
@@ -347,6 +349,15 @@ def _quarantined(node: Mapping[str, Any], quarantine: Quarantine) -> BulwarkErro
         f"{name_of(node)}: it was quarantined{by}: {quarantine.reason}. See what it is like, then call state=begun with"
         f" lift_quarantine, or: kubectl annotate node {name_of(node)} {QUARANTINED}-"
     )
+
+
+def _check_machine(node: Mapping[str, Any], step: Step) -> None:
+    """Raise BulwarkError where the Node is another machine's; one whose id nobody gave, or that has none, passes."""
+    known = text(node, "status", "nodeInfo", "machineID")
+    if step.machine_id and known and known.lower() != step.machine_id.lower():
+        raise BulwarkError(
+            f"{name_of(node)}: machine_id: got {step.machine_id!r}, and the Node's is {printable(known)!r}: they are two machines"
+        )
 
 
 def _own_boot(node: Mapping[str, Any], step: Step) -> str:

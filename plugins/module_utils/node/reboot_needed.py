@@ -18,6 +18,7 @@ from typing import Any
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError, OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import reboot
+from ansible_collections.bulwark.node.plugins.module_utils.node.system import boot_time
 
 __all__ = ["ARGUMENT_SPEC", "TRIGGERS", "Asked", "asked", "needed"]
 
@@ -67,7 +68,7 @@ def asked(params: Mapping[str, Any]) -> Asked:
 
 
 def needed(host: Host, options: Asked) -> dict[str, Any]:
-    """What the triggers say: {required, reasons[], errors[], blocked[], transaction_running, since, boot_id, machine_id}.
+    """What the triggers say: {required, reasons[], errors[], blocked[], transaction_running, since, boot_id, booted_at, machine_id}.
 
     ``required`` is None where no trigger asks for a reboot, yet one failed: an error is never a no. ``errors`` and
     ``blocked`` are {source, detail}. ``transaction_running`` is None where it cannot be told.
@@ -89,6 +90,7 @@ def needed(host: Host, options: Asked) -> dict[str, Any]:
         "transaction_running": running,
         "since": reboot.since_first(reasons),
         "boot_id": host.boot_id() or None,
+        "booted_at": boot_time(host),
         "machine_id": _machine_id(host),
     }
 

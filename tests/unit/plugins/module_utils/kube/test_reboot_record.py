@@ -167,6 +167,14 @@ def test_a_fresh_record_knows_who_is_to_stay_cordoned(marks: dict[str, str], exp
     assert found.cordoned is expected
 
 
+def test_a_record_of_another_machine_is_not_taken_over() -> None:
+    item = node(THEIRS)
+    item["status"]["nodeInfo"]["machineID"] = "8f2f0d2c6f0b4f3c9c0c5a3d6e1b7a42"
+    assert "they are two machines" in refused("begun", item, machine_id="another")
+    for same in ("8F2F0d2c6f0b4f3c9c0c5a3d6e1b7a42", None):
+        assert changed("begun", item, machine_id=same)
+
+
 @pytest.mark.parametrize(
     ("boot_id", "pods"),
     [

@@ -38,7 +38,8 @@ def told(found: dict[str, Any], key: str = "reasons") -> list[tuple[str, str]]:
 
 
 def test_a_machine_that_needs_none(machine: Machine) -> None:
-    host = machine(TREE, {BOOT_ID: "decc24db-dfde-4798-bf1f-b30139e40ef1", "/etc/machine-id": f"{MACHINE_ID}\n"})
+    ids = {BOOT_ID: "decc24db-dfde-4798-bf1f-b30139e40ef1", "/etc/machine-id": f"{MACHINE_ID}\n"}
+    host = machine(TREE, {**ids, "/proc/stat": "cpu 1 2\nbtime 1795000000\n"})
     before = snapshot(host)
     assert ask(host) == {
         "required": False,
@@ -48,6 +49,7 @@ def test_a_machine_that_needs_none(machine: Machine) -> None:
         "transaction_running": False,
         "since": None,
         "boot_id": "decc24db-dfde-4798-bf1f-b30139e40ef1",
+        "booted_at": 1795000000,
         "machine_id": MACHINE_ID,
     }
     assert snapshot(host) == before
