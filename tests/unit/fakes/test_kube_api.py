@@ -363,3 +363,16 @@ def test_a_name_that_is_generated_is_cut_off_before_it(kube: FakeKube) -> None:
     made = ask(kube, "POST", "/api/v1/namespaces/default/events", event)[1]
     assert made["metadata"]["name"][:58] == "x" * 58
     assert len(made["metadata"]["name"]) == 63
+
+
+def test_while_it_is_away_it_refuses_and_open_connections_end(kube: FakeKube) -> None:
+    url, before = kube.url, http.client.HTTPConnection(kube.url.partition("//")[2], timeout=20)
+    before.request("GET", "/version")
+    assert before.getresponse().read()
+    with kube.away():
+        with pytest.raises(ConnectionRefusedError):
+            ask(kube, "GET", "/version")
+        before.request("GET", "/version")
+        with pytest.raises(http.client.RemoteDisconnected):
+            before.getresponse()
+    assert (kube.url, ask(kube, "GET", "/version")[0]) == (url, 200)
