@@ -138,6 +138,7 @@ class Controller:
             settings={"pexpect_timeout": 0.5},
             quiet=True,
         )
+        print(ran.stdout.read())
         return str(ran.status)
 
     def processes(self) -> list[int]:
@@ -175,7 +176,7 @@ class Controller:
 
     def _environment(self, halt: Halt | None) -> dict[str, str]:
         return {
-            "PATH": os.environ["PATH"],
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(self.folder / "home"),
             "LANG": "C.UTF-8",
             "COLUMNS": "132",
