@@ -12,22 +12,21 @@ it has of the server is the configuration, and the environment.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
 import sys
 import traceback
 from pathlib import Path
 
-# What a run has to have loaded before it can begin.
-import ansible.executor.module_common
-import ansible.executor.task_queue_manager
-import ansible.plugins.action.normal
-import ansible.plugins.callback.minimal
-import ansible.plugins.connection.local
-import ansible.plugins.connection.ssh
-import ansible.plugins.shell.sh
-import ansible.plugins.strategy.linear  # noqa: F401
 from ansible.cli import adhoc
+
+# What a run has to have loaded before it can begin.
+for _module in (
+    *("executor.module_common", "executor.task_queue_manager", "plugins.action.normal", "plugins.callback.minimal"),
+    *("plugins.connection.local", "plugins.connection.ssh", "plugins.shell.sh", "plugins.strategy.linear"),
+):
+    importlib.import_module(f"ansible.{_module}")
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_CAPBSET_DROP = 24
