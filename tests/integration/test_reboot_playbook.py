@@ -256,8 +256,7 @@ def budget_never_opens(site: Site, machine: Machine) -> None:
 def sentinel_survives(site: Site, machine: Machine) -> None:
     machine.write(SURVIVES, f"f {SENTINEL}\n")
     with cell(site, machine, kureds=[]) as cluster:
-        # What comes long after a boot is a new reason. The machine takes this one's boot for its own: /proc/stat is the kernel's.
-        first = play(site, cluster, [machine], reboot_options={"reboot_timeout": 250000})
+        first = play(site, cluster, [machine])
         assert first.rc not in (0, None), first.output
         quarantined(cluster, machine)
         refused(again := play(site, cluster, [machine], reboot_gate_timeout=0, reboot_lock_timeout=0))
