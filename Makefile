@@ -141,7 +141,7 @@ kubernetes-oldest: .venv-kubernetes/ready
 
 .venv-kubernetes/ready: requirements.txt
 	test -x $(@D)/bin/pip || { rm -rf $(@D); $(PYTHON) -m venv $(@D); }
-	time $(@D)/bin/pip install --quiet 'ansible-core~=$(DEFAULT_CORE).0' cryptography pytest 'urllib3<2' \
+	time $(@D)/bin/pip install --quiet 'ansible-core~=$(DEFAULT_CORE).0' cryptography hypothesis pytest 'urllib3<2' \
 		"$$(sed -n 's/^kubernetes>=\(.*\)/kubernetes==\1.*/p' requirements.txt)"
 	$(call link,$(@D)/bin)
 	touch $@
