@@ -283,6 +283,9 @@ def test_networkmanager_and_ifupdown2_are_refused_with_lines_that_serve(booted: 
     machine = booted("12+networkmanager", OTHERS, ("br0", "br1"))
     device = "cat /run/NetworkManager/devices/$(cat /sys/class/net/br0/ifindex)"
     assert until(lambda: "connection-uuid=" in machine.run("sh", "-c", device, check=False).stdout, 20)
+    # ifupdown2 adds the ports after the bridge.
+    port = "/sys/class/net/br1/brif/port1"
+    assert until(lambda: machine.run("test", "-e", port, check=False).returncode == 0, 20)
     before = etc(machine)
     refused = [
         bridge_mtu(machine, {"bridges": [{"name": name, "mtu": 9000, "ports": ["all"]}]})["msg"]
