@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-__all__ = ["PORTS_PER_ADDRESS", "Load", "NatError", "addresses_for", "breaking", "load_of", "plan", "vms"]
+__all__ = ["PORTS_PER_ADDRESS", "Load", "NatError", "addresses_for", "breaking", "load_of", "plan", "reserved", "vms"]
 
 PORTS_PER_ADDRESS = 64512
 """Of TCP, and as many of UDP: 65,536 without the well-known 1,024."""
@@ -116,6 +116,11 @@ def addresses_for(nodes: int, ports: int) -> int:
     return -(-nodes * ports // PORTS_PER_ADDRESS)
 
 
+def reserved(least: int) -> int:
+    """How many ports static allocation reserves for a VM: the API rounds up to a power of two."""
+    return _power(least)
+
+
 def plan(load: Load) -> dict[str, Any]:
     """What docs/schemas.md has as a plan: the settings of a gateway that carries the load, and why they are these."""
     reasons = [
@@ -127,7 +132,7 @@ def plan(load: Load) -> dict[str, Any]:
     ]
     least, most, feasible = _dynamic(load, reasons) if load.dynamic else _static(load, reasons)
     # With dynamic allocation all VMs may be at their peak at once; beyond it nothing is reserved.
-    ports = min(most, max(least, _power(load.need))) if most else least
+    ports = min(most, max(least, _power(load.need))) if most else reserved(least)
     addresses = addresses_for(load.nodes, ports)
     reasons.append(
         _reason(
@@ -150,10 +155,7 @@ def plan(load: Load) -> dict[str, Any]:
 
 
 def _static(load: Load, reasons: list[dict[str, str]]) -> tuple[int, None, bool]:
-    wanted = max(_STATIC_LEAST, _power(load.need))
-    if wanted > _STATIC_MOST:
-        # The greatest power of two is 32768; what is beyond is given as it is.
-        wanted = min(load.need, _STATIC_MOST)
+    wanted = min(max(_STATIC_LEAST, _power(load.need)), _STATIC_MOST)
     if load.alias_ranges and wanted < _ALIAS_LEAST:
         wanted = _ALIAS_LEAST
         reasons.append(
@@ -200,10 +202,13 @@ def breaking(load: Load, now: Any) -> dict[str, Any]:
             "now: lacks min_ports_per_vm, or with dynamic allocation max_ports_per_vm; expected whole numbers"
         )
     addresses = _ports(now, "addresses", 0)
-    given = most or (max(least, _ALIAS_LEAST) if load.alias_ranges else least)
+    # Of what is reserved beyond the field's greatest value it promises nothing.
+    given = most or max(min(reserved(least), _STATIC_MOST), least, _ALIAS_LEAST if load.alias_ranges else 0)
     # Dynamic allocation gives as many as the addresses have, which they all may want at once.
     served, with_headroom = (
-        None if addresses is None else vms(addresses, min(given, max(least, _power(ports))) if load.dynamic else given)
+        None
+        if addresses is None
+        else vms(addresses, min(given, max(least, _power(ports))) if load.dynamic else reserved(given))
         for ports in (load.taken, load.need)
     )
     growth = None if not load.taken else Fraction(given, load.taken)

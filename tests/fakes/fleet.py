@@ -50,6 +50,7 @@ def fleet(number: int, seed: int = 7) -> dict[str, Any]:
         "schema": 1,
         "generated": "2026-11-21T02:05:00Z",
         "compared": None,
+        "cloud_nat": [],
         "hosts": hosts,
         "summary": summed(hosts),
     }

@@ -49,12 +49,13 @@ def test_googles_examples_hold(addresses: int, ports: int, served: int) -> None:
         ({"nodes": 1, "concurrent": 0, "alias_ranges": False}, 64, 1, 0.53),
         ({"nodes": 1, "concurrent": 0}, 1024, 1, 8.53),
         ({"nodes": 1, "concurrent": 0, "time_wait_s": 30}, 1024, 1, 34.13),
-        # 1.1 * 1000 is 1100, which the doubles next to them are not.
         ({"nodes": 1, "concurrent": 1024, "headroom": 1}, 1024, 1, 8.53),
+        # A tenth of 10240 is 1024, which that of the double next to it is not.
         ({"nodes": 1, "concurrent": 0, "new_per_second": 0.1, "time_wait_s": 10240, "headroom": 1}, 1024, 1, 0.1),
         ({"nodes": 63, "concurrent": 1}, 1024, 1, 8.53),
         ({"nodes": 64, "concurrent": 1}, 1024, 2, 8.53),
-        ({"nodes": 2, "concurrent": 40000, "headroom": 1}, 40000, 2, 333.33),
+        # The field ends at 57344, of which the API makes the next power of two.
+        ({"nodes": 2, "concurrent": 40000, "headroom": 1}, 57344, 3, 477.87),
     ],
 )
 def test_a_static_plan(load: dict[str, Any], ports: int, addresses: int, cap: float) -> None:
@@ -157,10 +158,11 @@ def test_a_gateway_breaks_where_it_is_said(load: dict[str, Any], least: int, mos
             "enough",
             {"concurrent": 1697, "new_per_second": 28.3, "nodes": 48},
         ),
+        # What is reserved is a power of two: 4096.
         (
             {"min_ports_per_vm": 3200, "addresses": None},
-            "tight",
-            {"concurrent": 801, "new_per_second": 20.83, "nodes": None},
+            "enough",
+            {"concurrent": 1697, "new_per_second": 28.3, "nodes": None},
         ),
         (
             {"min_ports_per_vm": 4096, "addresses": 2},
@@ -172,6 +174,13 @@ def test_a_gateway_breaks_where_it_is_said(load: dict[str, Any], least: int, mos
 def test_a_gateway_is_judged(now: dict[str, Any], verdict: str, at: dict[str, Any]) -> None:
     judged = nat_ports(BASE, now)["now"]
     assert (judged["verdict"], judged["breaks_at"]) == (verdict, at)
+
+
+def test_a_gateway_without_its_headroom_is_tight() -> None:
+    load = {"nodes": 10, "concurrent": 3400}
+    assert nat_ports(load, {"min_ports_per_vm": 4096})["now"]["verdict"] == "tight"
+    dynamic = {"min_ports_per_vm": 64, "max_ports_per_vm": 65536, "addresses": 1}
+    assert nat_ports({**load, "dynamic": True}, dynamic)["now"]["verdict"] == "tight"
 
 
 def test_a_load_of_nothing_may_grow_without_bound() -> None:
