@@ -291,7 +291,7 @@ class FakeCompute:
 
     def _operation(self, path: str, after: Object) -> Object:
         number = len(self._operations) + 1
-        operation = {
+        operation: Object = {
             "kind": "compute#operation",
             "id": str(7000 + number),
             "name": f"operation-1763000000000-{number}",

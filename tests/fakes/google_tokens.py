@@ -25,6 +25,12 @@ ACCOUNT = "robot@a-project.iam.gserviceaccount.com"
 _METADATA = "/computeMetadata/v1/instance/service-accounts/"
 
 
+@functools.cache
+def _rsa_key() -> rsa.RSAPrivateKey:
+    """One for the whole test run, for it takes time."""
+    return rsa.generate_private_key(65537, 2048)
+
+
 @dataclass
 class Tokens:
     """``taken`` are the tokens that the APIs take, with who got them; ``refuses`` is what the token endpoint says instead."""
@@ -34,7 +40,7 @@ class Tokens:
     refuses: tuple[int, Any] | None = None
     # How each token was asked for: the account, with its scopes.
     asked: list[tuple[str, str]] = field(default_factory=list)
-    _key: rsa.RSAPrivateKey = field(default_factory=lambda: _key())
+    _key: rsa.RSAPrivateKey = field(default_factory=_rsa_key)
 
     @property
     def service_account(self) -> dict[str, str]:
@@ -118,12 +124,6 @@ class Tokens:
         self.taken[token] = who
         self.asked.append((who, scopes))
         return {"access_token": token, "expires_in": 3599, "token_type": "Bearer"}
-
-
-@functools.cache
-def _key() -> rsa.RSAPrivateKey:
-    """One for the whole test run, for it takes time."""
-    return rsa.generate_private_key(65537, 2048)
 
 
 def _bytes(text: str) -> bytes:

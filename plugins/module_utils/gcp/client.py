@@ -244,9 +244,7 @@ class Client:
         """The time series of Cloud Monitoring in a project (v3 projects.timeSeries.list). Raises GcpError where they are not all."""
         path = f"projects/{project}/timeSeries"
         asked = Asked("monitoring.timeSeries.list", f"projects/{project}", self.monitoring)
-        yield from self._pages(
-            asked, "timeSeries", query, lambda more: f"{self.monitoring}/v3/{path}?{_encoded(more)}"
-        )
+        yield from self._pages(asked, "timeSeries", query, lambda more: f"{self.monitoring}/v3/{path}?{_encoded(more)}")
 
     def patch(self, call: str, path: str, body: Object, again: Callable[[], bool]) -> Object:
         """Patch an object: the operation. ``again`` is asked before each repetition, for the object may be another by then.
@@ -290,9 +288,7 @@ class Client:
     def _compute(self, path: str, query: Query | None) -> str:
         return f"{self.endpoint}/compute/v1/{path}" + (f"?{_encoded(query)}" if query else "")
 
-    def _pages(
-        self, asked: Asked, items: str, query: Query, url: Callable[[Query], str]
-    ) -> Iterator[Object]:
+    def _pages(self, asked: Asked, items: str, query: Query, url: Callable[[Query], str]) -> Iterator[Object]:
         tokens: set[str] = set()
         with self.within():
             while True:
