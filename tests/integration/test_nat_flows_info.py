@@ -3,19 +3,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """nat_flows_info on flows that are made for real: a pod, its node and the world outside, each a network namespace of its own.
 
-The node sends the pod's packets on under its own address, and what goes to a virtual address to another one.
+The node sends the pod's packets on under its own address, and what goes to a virtual address to another one. The playbook cloud_nat plans for them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ansible_collections.bulwark.node.tests.fakes.compute_api import FakeCompute, nat
 
 from .conftest import Module, Namespace, tool
 
@@ -179,3 +183,41 @@ def test_a_wrong_option_fails_before_anybody_waits(module: Module) -> None:
     found = module("nat_flows_info", {"window": 3600, "exclude": ["x\x1b[2J"]})
     assert found.failed
     assert found["msg"].startswith("nat_flows_info: exclude[0]: got ")
+
+
+def test_the_playbook_plans_for_what_a_node_holds(tmp_path: Path, namespace: Namespace, pod: Namespace) -> None:
+    inventory = ""
+    for name, where in (("node", namespace), ("blind", pod)):
+        python = tmp_path / f"{name}-python"
+        python.write_text(f'#!/bin/sh\nexec ip netns exec {where.name} {sys.executable} "$@"\n')
+        python.chmod(0o755)
+        inventory += f"{name} ansible_connection=local ansible_python_interpreter={python}\n"
+    (tmp_path / "hosts").write_text(inventory)
+    given = {"region": "europe-west3", "router": "a-router", "name": "a-nat", "window": 5, "nodes": 300}
+    variables = json.dumps({f"cloud_nat_{key}": value for key, value in given.items()} | {"cloud_nat_headroom": 6})
+    command = [
+        str(Path(sys.executable).parent / "ansible-playbook"),
+        "bulwark.node.cloud_nat",
+        "-i",
+        "hosts",
+        "-e",
+        variables,
+    ]
+    with FakeCompute() as compute, running(pod, POD):
+        compute.add(nat())
+        account = {"AUTH_KIND": "accesstoken", "ACCESS_TOKEN": "given-token", "API_ENDPOINT": compute.url}
+        environment = {
+            **os.environ,
+            **{f"GCP_{key}": value for key, value in {"PROJECT": "a-project", **account}.items()},
+        }
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180, check=False
+        )
+        print(done.stdout, done.stderr)
+        assert compute.calls("patch") == []
+    assert done.returncode == 0
+    told = json.JSONDecoder().raw_decode(done.stdout.partition('"cloud_nat_result": ')[2])[0]
+    assert told["load"]["busiest"] == {"name": "node", "protocol": "tcp", "destination": f"{WEB}:8080", "ports": 200}
+    assert [each["name"] for each in told["load"]["unmeasured"]] == ["blind"]
+    assert (told["plan"]["need"], told["plan"]["min_ports_per_vm"], told["plan"]["addresses"]) == (1200, 2048, 10)
+    assert [each["target"] for each in told["changes"]] == ["min_ports_per_vm"]

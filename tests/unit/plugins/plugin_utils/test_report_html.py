@@ -18,7 +18,7 @@ import pytest
 
 from ansible_collections.bulwark.node.plugins.plugin_utils.report_drawings import DRAWINGS, draw, glance, size
 from ansible_collections.bulwark.node.plugins.plugin_utils.report_html import render
-from ansible_collections.bulwark.node.tests.fakes.fleet import changed, compared, fleet, summed
+from ansible_collections.bulwark.node.tests.fakes.fleet import changed, compared, fleet, gateways, summed
 from ansible_collections.bulwark.node.tests.unit.plugins.plugin_utils.conftest import BROKEN, DOWN, built, node
 from ansible_collections.bulwark.node.tests.unit.test_schemas import example
 
@@ -383,7 +383,9 @@ def everywhere(value: Any, made: Callable[[str], str]) -> Any:
 def test_markup_stays_text_wherever_it_is() -> None:
     report = changed(compared(fleet(4)))
     hosts = {f"{name}{MARKUP}": everywhere(row, lambda text: text + MARKUP) for name, row in report["hosts"].items()}
-    hostile = {**report, "hosts": hosts, "compared": everywhere(report["compared"], lambda text: text + MARKUP)}
+    report["cloud_nat"] = gateways()
+    others = {key: everywhere(report[key], lambda text: text + MARKUP) for key in ("compared", "cloud_nat")}
+    hostile = {**report, "hosts": hosts, **others}
     page = Page(render(hostile))
     assert (page.count("script"), page.count("style"), page.count("img")) == (1, 1, 0)
     assert {key for tag, attrs in page.elements for key in attrs if key.startswith("on") or key == "style"} == set()
