@@ -171,7 +171,7 @@ def _load(
 
 
 def _number(row: Mapping[str, Any], key: str, kinds: tuple[type, ...] = (int,)) -> Any:
-    value = row.get(key)
+    value: Any = row.get(key)
     if type(value) not in kinds or not 0 <= value < _MOST:
         raise _Unusable(f"{key} is {value!r}; expected a number")
     return value
