@@ -81,6 +81,8 @@ def plan(router: Router, wanted: Desired, where: Place) -> Plan:
         # With what was changed, other defaults are in force.
         predicted = _predicted(item, fields, gone, wanted.name)
         after = values_of(predicted, where)
+    if fields.get("max_ports_per_vm") is not None and not after["enable_dynamic_port_allocation"]:
+        raise OptionError("max_ports_per_vm", fields["max_ports_per_vm"], "none without enable_dynamic_port_allocation")
     if before is None or item is None:
         _check(fields, before, after)
         changes.append({"kind": "create", "target": wanted.name, "before": None, "after": after})
@@ -101,7 +103,7 @@ def _predicted(item: Object | None, fields: Mapping[str, Any], gone: Sequence[st
     found = nat_fields.NAT.write(fields, item)
     for each in gone:
         found.pop(KEYS[each], None)
-    if "tcp_time_wait_timeout_sec" in gone:
+    if "tcp_time_wait_timeout_sec" in gone and KEYS["tcp_time_wait_timeout_sec"] in (item or {}):
         # What is in force then the server alone knows.
         found.pop(nat_fields.OUTPUT_ONLY, None)
     found["name"] = name
@@ -166,8 +168,6 @@ def _check(fields: Mapping[str, Any], before: Mapping[str, Any] | None, after: M
     for name in _FIXED:
         if before is not None and before[name] != after[name]:
             raise OptionError(name, after[name], f"{before[name]}, which no change of a NAT changes: make another one")
-    if fields.get("max_ports_per_vm") is not None and not after["enable_dynamic_port_allocation"]:
-        raise OptionError("max_ports_per_vm", fields["max_ports_per_vm"], "none without enable_dynamic_port_allocation")
     if before is None and (fields.get("drain_nat_ips") or _drains(fields)):
         raise OptionError("drain_nat_ips", "set", "none for a NAT that is new: nothing drains yet")
     nat_fields.check({**fields, "type": after["type"]})
