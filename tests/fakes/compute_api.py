@@ -350,6 +350,8 @@ class _Server(http.server.ThreadingHTTPServer):
 class _Handler(http.server.BaseHTTPRequestHandler):
     compute: FakeCompute
     protocol_version = "HTTP/1.1"
+    # Headers and body in one packet: the second of two would wait for the first to be acknowledged.
+    wbufsize = -1
 
     def do_GET(self) -> None:
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))

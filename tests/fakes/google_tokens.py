@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 __all__ = ["ACCOUNT", "Tokens"]
 
 ACCOUNT = "robot@a-project.iam.gserviceaccount.com"
+_AUDIENCE = "https://oauth2.googleapis.com/token"
 _METADATA = "/computeMetadata/v1/instance/service-accounts/"
 
 
@@ -54,17 +55,6 @@ class Tokens:
             "private_key": key.decode(),
             "client_email": ACCOUNT,
             "client_id": "1406292833167995938",
-            "token_uri": f"{self.url}/token",
-        }
-
-    @property
-    def user(self) -> dict[str, str]:
-        """What `gcloud auth application-default login` leaves; google-auth asks the token_uri for it."""
-        return {
-            "type": "authorized_user",
-            "client_id": "a-client",
-            "client_secret": "a-client-secret",
-            "refresh_token": "a-refresh-token",
             "token_uri": f"{self.url}/token",
         }
 
@@ -102,12 +92,10 @@ class Tokens:
         }
 
     def _granted(self, body: Mapping[str, str]) -> tuple[int, Any]:
-        grant = body.get("grant_type", "")
-        if grant == "refresh_token" and body.get("refresh_token") == self.user["refresh_token"]:
-            return 200, self._token("user", body.get("scope", ""))
-        if grant == "urn:ietf:params:oauth:grant-type:jwt-bearer":
+        if body.get("grant_type") == "urn:ietf:params:oauth:grant-type:jwt-bearer":
             claims = self._claims(body["assertion"])
-            if claims["iss"] == ACCOUNT and claims["aud"] == f"{self.url}/token":
+            # Whatever the token_uri, google-auth signs for this one.
+            if claims["iss"] == ACCOUNT and claims["aud"] == _AUDIENCE:
                 return 200, self._token(ACCOUNT, claims["scope"])
         return 400, {"error": "invalid_grant", "error_description": "Bad Request"}
 

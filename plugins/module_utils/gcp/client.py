@@ -79,6 +79,8 @@ _REQUEST_SECONDS = 30.0
 _WAIT_SECONDS = 130.0
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
+# A name that is wrong is found out before the end of all time.
+_SILENT_ATTEMPTS = 6
 _MOST_BYTES = 64 << 20
 # Of an operation that failed for another one, or for a rate.
 _AGAIN = frozenset(
@@ -328,7 +330,8 @@ class Client:
                 if not isinstance(error, GcpError):
                     return error
                 conflict = isinstance(error, Busy) and error.conflict and again is not None
-                if waits is None or conflict or not self.pause(attempt, waits):
+                silent = error.status is None and attempt >= _SILENT_ATTEMPTS
+                if waits is None or conflict or silent or not self.pause(attempt, waits):
                     raise error
                 # What was sent may have been carried out, or somebody else may have been faster meanwhile.
                 if again is not None and not again():

@@ -79,7 +79,7 @@ class Credentials:
 
     def headers(self, renew: bool = False) -> dict[str, str]:
         """The headers that say who we are; with ``renew`` of a new token. Raises CredentialsError."""
-        from google.auth.exceptions import GoogleAuthError
+        from google.auth.exceptions import GoogleAuthError, TransportError
 
         headers: dict[str, str] = {}
         try:
@@ -87,7 +87,10 @@ class Credentials:
                 self._found.refresh(self._request)
             self._found.apply(headers)
         except GoogleAuthError as error:
-            raise CredentialsError(_said(self.kind, error), bool(getattr(error, "retryable", False))) from None
+            # The metadata server google-auth has asked several times already.
+            lost = isinstance(error, TransportError) and self.kind != "machineaccount"
+            passing = lost or bool(getattr(error, "retryable", False))
+            raise CredentialsError(_said(self.kind, error), passing) from None
         except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
             # Their texts may quote what was answered, a token among it.
             raise CredentialsError(f"auth_kind {self.kind}: no token could be had ({type(error).__name__})") from None

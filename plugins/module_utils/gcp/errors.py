@@ -17,7 +17,7 @@ from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
 
-__all__ = ["Answer", "Asked", "Busy", "Forbidden", "GcpError", "NotFound", "error_of", "printable"]
+__all__ = ["Answer", "Asked", "Busy", "Forbidden", "GcpError", "NotFound", "error_of", "printable", "shown"]
 
 # Of a quota that refills, or of an operation that ends, by itself.
 _BUSY = frozenset(
@@ -34,12 +34,23 @@ _BUSY = frozenset(
 # Somebody else changes the object at this moment: what was planned may be old.
 _CONFLICT = frozenset({"conditionNotMet", "operationInProgress", "resourceNotReady"})
 _TEXT_LENGTH = 500
+# The most that a text of a router has, the match of a rule.
+_LONG_TEXT = 2048
 
 
 def printable(text: object, length: int = _TEXT_LENGTH) -> str:
     """A text of the API as it may be shown: in one line, without control characters, and not endless."""
     shown = "".join(char if char.isprintable() else " " for char in str(text)[: length + 1])
     return shown if len(shown) <= length else f"{shown[:length]}…"
+
+
+def shown(values: Any) -> Any:
+    """Values of the API with each text, keys too, as it may be shown."""
+    if isinstance(values, Mapping):
+        return {shown(key): shown(value) for key, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [shown(value) for value in values]
+    return printable(values, _LONG_TEXT) if isinstance(values, str) else values
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, OptionError
 from ansible_collections.bulwark.node.plugins.module_utils.gcp import nat_fields, nat_usage
 from ansible_collections.bulwark.node.plugins.module_utils.gcp.client import Client, Place, check_name, place
-from ansible_collections.bulwark.node.plugins.module_utils.gcp.errors import Asked, GcpError, printable
+from ansible_collections.bulwark.node.plugins.module_utils.gcp.errors import Asked, GcpError, printable, shown
 from ansible_collections.bulwark.node.plugins.module_utils.gcp.nat_forms import link
 from ansible_collections.bulwark.node.plugins.module_utils.gcp.nat_usage import VmUsage
 from ansible_collections.bulwark.node.plugins.module_utils.gcp.routers import Router, observe, values_of
@@ -105,7 +105,7 @@ class _Asked:
         vms, vms_reason = self._try(lambda: self._mapped(name)) if self._mappings else (None, _NOT_ASKED)
         return {
             "name": printable(name, 63),
-            "effective": _shown(values),
+            "effective": shown(values),
             "defaulted": nat_fields.defaulted(item),
             "alias_ranges": nat_fields.has_alias_ranges(values),
             "status": status and _status(status),
@@ -157,15 +157,6 @@ class _Asked:
         if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
             raise GcpError(Asked(call, self._where.path), f"answered {key} in no form of the API")
         return items
-
-
-def _shown(values: Any) -> Any:
-    """Values with texts as they may be shown."""
-    if isinstance(values, Mapping):
-        return {key: _shown(value) for key, value in values.items()}
-    if isinstance(values, list):
-        return [_shown(value) for value in values]
-    return printable(values, 2048) if isinstance(values, str) else values
 
 
 def _number(value: Any) -> int | None:

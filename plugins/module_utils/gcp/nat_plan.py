@@ -73,14 +73,16 @@ def plan(router: Router, wanted: Desired, where: Place) -> Plan:
             changes.append({"kind": "delete", "target": wanted.name, "before": before, "after": None})
         return Plan(wanted.name, None, before, None, changes, disruptions(before, None))
     fields = _filled(wanted, before)
-    predicted = nat_fields.NAT.write(fields, item)
-    for name in (*wanted.reset, *_dropped(fields, before)):
-        predicted.pop(KEYS[name], None)
-    if "tcp_time_wait_timeout_sec" in wanted.reset:
-        # What is in force then the server alone knows.
-        predicted.pop(nat_fields.OUTPUT_ONLY, None)
-    predicted["name"] = wanted.name
+    gone = [*wanted.reset, *_dropped({**_left_out(wanted.reset), **fields}, before)]
+    told = [name for name, value in fields.items() if before is None or before[name] != value]
+    predicted = _predicted(item, {name: fields[name] for name in told}, gone, wanted.name)
     after = values_of(predicted, where)
+    if any(after[name] != value for name, value in fields.items()):
+        # With what was changed, other defaults are in force.
+        predicted = _predicted(item, fields, gone, wanted.name)
+        after = values_of(predicted, where)
+    if fields.get("max_ports_per_vm") is not None and not after["enable_dynamic_port_allocation"]:
+        raise OptionError("max_ports_per_vm", fields["max_ports_per_vm"], "none without enable_dynamic_port_allocation")
     if before is None or item is None:
         _check(fields, before, after)
         changes.append({"kind": "create", "target": wanted.name, "before": None, "after": after})
@@ -90,6 +92,22 @@ def plan(router: Router, wanted: Desired, where: Place) -> Plan:
         # Else the server has judged it.
         _check(fields, before, after)
     return Plan(wanted.name, _sendable(predicted), before, after, changes, disruptions(before, after))
+
+
+def _left_out(names: Sequence[str]) -> dict[str, Any]:
+    return {sub.option: sub.left_out() for sub in nat_fields.NAT.subs if sub.option in names}
+
+
+def _predicted(item: Object | None, fields: Mapping[str, Any], gone: Sequence[str], name: str) -> Object:
+    """A NAT with these fields, and without those that are gone, as the API would give it."""
+    found = nat_fields.NAT.write(fields, item)
+    for each in gone:
+        found.pop(KEYS[each], None)
+    if "tcp_time_wait_timeout_sec" in gone and KEYS["tcp_time_wait_timeout_sec"] in (item or {}):
+        # What is in force then the server alone knows.
+        found.pop(nat_fields.OUTPUT_ONLY, None)
+    found["name"] = name
+    return found
 
 
 KEYS = {sub.option: sub.key for sub in nat_fields.NAT.subs}
@@ -105,7 +123,11 @@ def _filled(wanted: Desired, before: Mapping[str, Any] | None) -> dict[str, Any]
     fields = copy.deepcopy(dict(wanted.fields))
     old = before or {}
     if "log_config" in fields:
-        fields["log_config"] = {**old.get("log_config", {}), **fields["log_config"]}
+        fields["log_config"] = {
+            **_left_out(["log_config"])["log_config"],
+            **old.get("log_config", {}),
+            **fields["log_config"],
+        }
     _drain(fields, old, "nat_ips", "drain_nat_ips", wanted.drain)
     # What drains from now on is active no more, without being said twice.
     if "drain_nat_ips" in fields and "nat_ips" not in fields and old:
@@ -146,8 +168,6 @@ def _check(fields: Mapping[str, Any], before: Mapping[str, Any] | None, after: M
     for name in _FIXED:
         if before is not None and before[name] != after[name]:
             raise OptionError(name, after[name], f"{before[name]}, which no change of a NAT changes: make another one")
-    if fields.get("max_ports_per_vm") is not None and not after["enable_dynamic_port_allocation"]:
-        raise OptionError("max_ports_per_vm", fields["max_ports_per_vm"], "none without enable_dynamic_port_allocation")
     if before is None and (fields.get("drain_nat_ips") or _drains(fields)):
         raise OptionError("drain_nat_ips", "set", "none for a NAT that is new: nothing drains yet")
     nat_fields.check({**fields, "type": after["type"]})

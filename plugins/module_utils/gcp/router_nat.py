@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, UnmetError
 from ansible_collections.bulwark.node.plugins.module_utils.gcp import nat_emit, nat_fields
 from ansible_collections.bulwark.node.plugins.module_utils.gcp.client import Client, Place, place
-from ansible_collections.bulwark.node.plugins.module_utils.gcp.errors import Busy, GcpError, printable
+from ansible_collections.bulwark.node.plugins.module_utils.gcp.errors import Busy, GcpError, printable, shown
 from ansible_collections.bulwark.node.plugins.module_utils.gcp.nat_plan import (
     KEYS,
     Desired,
@@ -145,9 +145,9 @@ class _Run:
             after = None if own is None else values_of(own, self._where)
         return {
             "changed": changed,
-            "before": planned.before,
-            "after": after,
-            "changes": list(planned.changes),
+            "before": shown(planned.before),
+            "after": shown(after),
+            "changes": shown(planned.changes),
             "disruptive": list(planned.disruptive),
             "unmet": [],
             "owner": self._router.owner,
@@ -170,7 +170,8 @@ class _Run:
             try:
                 now = observe(self._client, self._where).nats.get(self._wanted.name)
                 after = None if now is None else values_of(now, self._where)
-                error.details.update(changed=after != self._patched.before, before=self._patched.before, after=after)
+                changed, before = after != self._patched.before, shown(self._patched.before)
+                error.details.update(changed=changed, before=before, after=shown(after))
             except GcpError:
                 error.details["changed"] = True
         return error
@@ -185,8 +186,8 @@ class _Run:
         unmet = [
             {
                 "target": change["target"],
-                "wanted": change["after"],
-                "got": change["before"],
+                "wanted": shown(change["after"]),
+                "got": shown(change["before"]),
                 "reason": "it was sent, and another value read back",
                 "remedy": "Look who else writes it.",
                 "evidence": {},
@@ -195,4 +196,6 @@ class _Run:
         ]
         names = ", ".join(str(each["target"]) for each in unmet)
         text = f"{self._wanted.name}: {names}: sent, and another value read back. Look who else writes it"
-        return UnmetError(text, {"unmet": unmet, "changed": True, "before": self._patched.before, "after": left.before})
+        return UnmetError(
+            text, {"unmet": unmet, "changed": True, "before": shown(self._patched.before), "after": shown(left.before)}
+        )
