@@ -109,7 +109,7 @@ def world(namespace: Namespace) -> Iterator[Namespace]:
         wire(namespace, "uplink", "10.77.0.1", made, "node", "10.77.0.2")
         made.run("ip", "address", "add", f"{WEB}/32", "dev", "lo")
         namespace.run("ip", "route", "add", "default", "via", "10.77.0.2")
-        namespace.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        namespace.run("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
         with running(made, WORLD):
             yield made
 
@@ -136,7 +136,7 @@ def test_a_pods_connections_are_counted_behind_dnat_and_snat(
 ) -> None:
     with running(pod, POD):
         found = measured(module, namespace, probe=probe)
-        told = namespace.run("conntrack", "-L", "-p", "tcp", "--reply-src", WEB, "--reply-port-src", "8080")
+        told = namespace.run(tool("conntrack"), "-L", "-p", "tcp", "--reply-src", WEB, "--reply-port-src", "8080")
     assert found["source"] == "netfilter"
     # A machine that has nf_conntrack_netlink loaded is asked by it in any case.
     assert found["method"] in (method, "ctnetlink")
