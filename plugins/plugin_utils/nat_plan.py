@@ -78,8 +78,9 @@ def told(router: Any, nat: Any, load: Any, wishes: Wishes) -> dict[str, Any]:
         "new_addresses": 0,
         "blocked": blocked,
     }
-    if unmeasured := measured.get("unmeasured") or []:
-        names = ", ".join(f"{each['name']} ({each['reason']})" for each in unmeasured[:5])
+    if unmeasured := _list("unmeasured", measured.get("unmeasured")):
+        told_of = [_mapping("unmeasured", each) for each in unmeasured[:5]]
+        names = ", ".join(f"{each.get('name')} ({each.get('reason')})" for each in told_of)
         blocked.append(_block("unmeasured", f"{len(unmeasured)} were not measured: {names}", _ALLOW_UNMEASURED))
     if measured.get("concurrent") is None:
         blocked.append(_block("load", "nothing was measured, and so nothing is planned"))
@@ -186,7 +187,7 @@ def _gateway(nat: Any) -> _Gateway:
         _whole(effective, "tcp_time_wait_timeout_sec") or _LONGEST_TIME_WAIT,
         effective.get("enable_endpoint_independent_mapping") is True,
         effective.get("nat_ip_allocate_option") != "MANUAL_ONLY",
-        [str(each) for each in effective.get("nat_ips") or []],
+        [str(each) for each in _list("nat_ips", effective.get("nat_ips"))],
         sum(_mapping("address", each).get("draining") is not True for each in listed)
         if isinstance(listed, list)
         else None,
@@ -198,6 +199,12 @@ def _mapping(name: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise NatError(f"{name}: is {escape(repr(value)[:100])}; expected a dictionary")
     return value
+
+
+def _list(name: str, value: Any) -> list[Any]:
+    if value is not None and not isinstance(value, list):
+        raise NatError(f"{name}: is {escape(repr(value)[:100])}; expected a list")
+    return value or []
 
 
 def _whole(values: Mapping[str, Any], name: str) -> int | None:

@@ -33,9 +33,9 @@ from ansible_collections.bulwark.node.plugins.module_utils.reboot.window import 
 from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes, report
 from ansible_collections.bulwark.node.plugins.plugin_utils.assess import subject
 from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import load as load_baselines
+from ansible_collections.bulwark.node.tests.fakes.gateways import LOAD, PLACE, info
 from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube
 from ansible_collections.bulwark.node.tests.fakes.kube_cluster import Cluster
-from ansible_collections.bulwark.node.tests.unit.plugins.filter.test_nat_plan import LOAD, PLACE, info
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.conftest import TREES, lay, load
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.test_icmp_probe import Path as FakePath
 from ansible_collections.bulwark.node.tests.unit.plugins.plugin_utils.conftest import FIVE, build

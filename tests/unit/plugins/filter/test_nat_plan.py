@@ -4,53 +4,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.bulwark.node.plugins.filter import nat_load
 from ansible_collections.bulwark.node.plugins.filter.nat_plan import FilterModule
+from ansible_collections.bulwark.node.tests.fakes.gateways import LOAD, PLACE, info
+from ansible_collections.bulwark.node.tests.unit.plugins.plugin_utils.test_report_html import paths, put
 
 nat_plan = FilterModule().filters()["nat_plan"]
-PLACE = "projects/a-project/regions/europe-west3/addresses"
-LOAD = {
-    "source": "nodes",
-    "measured": 3,
-    "unmeasured": [],
-    "less": [],
-    "concurrent": 700,
-    "new_per_second": 20.0,
-    "typical": 90,
-    "busiest": {"name": "n1", "protocol": "tcp", "destination": "203.0.113.10:443", "ports": 3100},
-    "dropped_packets": None,
-}
-
-
-def info(ips: int | None = 1, owner: Any = None, endpoints: int | None = 12, **effective: Any) -> dict[str, Any]:
-    """A gateway with ``ips`` addresses of its own; None: it adds them by itself, and has two."""
-    names = [f"{PLACE}/nat-{number + 1}" for number in range(ips or 0)]
-    fields = {
-        "type": "PUBLIC",
-        "nat_ip_allocate_option": "AUTO_ONLY" if ips is None else "MANUAL_ONLY",
-        "nat_ips": names,
-        "min_ports_per_vm": 64,
-        "max_ports_per_vm": None,
-        "enable_dynamic_port_allocation": False,
-        "enable_endpoint_independent_mapping": False,
-        "tcp_time_wait_timeout_sec": 120,
-    }
-    addresses = [
-        {"address": f"203.0.113.{number + 1}", "draining": False} for number in range(2 if ips is None else ips)
-    ]
-    nat = {
-        "name": "a-nat",
-        "effective": {**fields, **effective},
-        "alias_ranges": True,
-        "addresses": addresses,
-        "status": None if endpoints is None else {"vm_endpoints": endpoints},
-    }
-    router = {"project": "a-project", "region": "europe-west3", "name": "a-router", "owner": owner}
-    return {"changed": False, "router": router, "nats": [nat]}
 
 
 def sources(made: dict[str, Any]) -> dict[str, Any]:
@@ -181,3 +146,20 @@ def test_bad_input_is_named(given: Any, load: Any, message: str) -> None:
         nat_plan(given, load)
     assert str(caught.value).startswith("bulwark.node.nat_plan: ")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, True, -1, 1.5, "x\x1b", [], [None], {}, {"a": []}, 1 << 63, [[1]]])
+def test_whatever_a_module_returned_it_is_a_plan_or_a_named_error(value: Any) -> None:
+    vm = {"name": "v1", "mapped": True, "usage": {"port_usage": {"TCP": 7}, "new_per_second": {"TCP": 1.0}}}
+    given = info(owner={"tool": "terraform", "evidence": "x"})
+    given["nats"][0] |= {"usage": {"dropped_packets": {"OUT_OF_RESOURCES": 1}}, "vms": [vm]}
+    measure = nat_load.FilterModule().filters()["nat_load"]
+    for path in paths(given):
+        with contextlib.suppress(AnsibleFilterError):
+            nat_plan(put(given, path, value), LOAD, nodes=40)
+    for path in paths(given["nats"][0]):
+        with contextlib.suppress(AnsibleFilterError):
+            nat_plan(given, measure(put(given["nats"][0], path, value), "monitoring"), nodes=40)
+    for path in paths(LOAD):
+        with contextlib.suppress(AnsibleFilterError):
+            nat_plan(info(), put(LOAD, path, value), nodes=40)
