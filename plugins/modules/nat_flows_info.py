@@ -34,7 +34,8 @@ attributes:
 options:
   window:
     description:
-      - For how many seconds it watches, at most 3600. The task takes as long.
+      - For how many seconds it watches, at most 3600. The task takes as long, and for more than some minutes wants C(async), so that nobody cuts its
+        idle connection.
       - With V(0) it looks once, and cannot tell new connections.
       - Choose a time in which the load is at its peak.
     type: int

@@ -57,6 +57,10 @@ def test_the_specification_of_a_role_is_that_of_its_modules(role: str) -> None:
         ("bridge_mtu", {"allow_management_link": False}),
         ("rlimits", {"restart_units": []}),
         ("harden", {"restart_units": [], "install_packages": False}),
+        (
+            "cloud_nat",
+            dict.fromkeys(("apply", "allow_new_addresses", "allow_disruption", "allow_unmeasured"), False),
+        ),
     ],
 )
 def test_consent_is_asked_for(role: str, consents: dict[str, Any]) -> None:
