@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.bulwark.node.plugins.plugin_utils.plain import is_whole
 from ansible_collections.bulwark.node.plugins.plugin_utils.report_table import escape
 
 __all__ = ["from_nodes", "from_usage"]
@@ -113,7 +114,7 @@ def from_usage(nat: Any, time_wait_s: int) -> dict[str, Any]:
     lost = dropped.get("OUT_OF_RESOURCES") if isinstance(dropped, Mapping) else None
     if not peaks and not unmeasured:
         unmeasured.append({"name": _text(nat.get("name")), "reason": "Cloud Monitoring has no figure of any VM"})
-    return _load("monitoring", peaks, unmeasured, [], lost if type(lost) is int and lost >= 0 else None)
+    return _load("monitoring", peaks, unmeasured, [], lost if is_whole(lost) and lost >= 0 else None)
 
 
 def _of_vm(vm: Any, time_wait_s: int) -> list[_Peak]:

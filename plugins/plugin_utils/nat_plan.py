@@ -14,6 +14,7 @@ from typing import Any
 
 from ansible_collections.bulwark.node.plugins.plugin_utils import nat_ports
 from ansible_collections.bulwark.node.plugins.plugin_utils.nat_ports import NatError
+from ansible_collections.bulwark.node.plugins.plugin_utils.plain import is_whole
 from ansible_collections.bulwark.node.plugins.plugin_utils.report_table import escape
 
 __all__ = ["Wishes", "told"]
@@ -209,7 +210,7 @@ def _list(name: str, value: Any) -> list[Any]:
 
 def _whole(values: Mapping[str, Any], name: str) -> int | None:
     value = values.get(name)
-    if value is not None and (type(value) is not int or value < 0):
+    if value is not None and (not is_whole(value) or value < 0):
         raise NatError(f"{name}: is {escape(repr(value)[:100])}; expected a whole number")
     return value
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from ansible_collections.bulwark.node.plugins.plugin_utils.plain import is_whole
+
 __all__ = ["PORTS_PER_ADDRESS", "Load", "NatError", "addresses_for", "breaking", "load_of", "plan", "reserved", "vms"]
 
 PORTS_PER_ADDRESS = 64512
@@ -86,7 +88,7 @@ def _whole(given: Mapping[str, Any], name: str, optional: bool) -> int | None:
     value = given.get(name) if given.get(name) is not None else default
     if value is None and optional:
         return None
-    if type(value) is not int or not least <= value <= most:
+    if not is_whole(value) or not least <= value <= most:
         raise NatError(f"{name}: is {value!r}; expected a whole number from {least} to {most}")
     return value
 
@@ -229,7 +231,7 @@ def breaking(load: Load, now: Any) -> dict[str, Any]:
 
 def _ports(now: Mapping[str, Any], name: str, least: int = 1) -> int | None:
     value = now.get(name)
-    if value is not None and (type(value) is not int or not least <= value <= 1 << 31):
+    if value is not None and (not is_whole(value) or not least <= value <= 1 << 31):
         raise NatError(f"now.{name}: is {value!r}; expected a whole number")
     return value
 
