@@ -341,7 +341,7 @@ before:
 after:
   description:
     - What is in force of it, read back after the change. In check mode and with O(emit) what would be.
-    - RV(after.tcp_time_wait_timeout_sec) is V(null) there where the server alone knows it.
+    - Its C(tcp_time_wait_timeout_sec) is V(null) there where the server alone knows it.
   returned: success, and where a change was refused or failed
   type: dict
   sample: {type: PUBLIC, nat_ip_allocate_option: AUTO_ONLY, min_ports_per_vm: 2048, max_ports_per_vm: null, tcp_time_wait_timeout_sec: 120}

@@ -142,7 +142,7 @@ WELL: Mapping[str, Any] = {
 }
 TEXTS = st.sampled_from(["a-nat", "a-router", "DONE", "RUNNING", "\x1b[2J\n", "1", "x" * 5000])
 SCALARS = st.none() | st.booleans() | st.integers(-5, 1 << 70) | st.floats() | TEXTS
-VALUES = (
+VALUES: st.SearchStrategy[Any] = (
     SCALARS
     | st.lists(SCALARS, max_size=2)
     | st.dictionaries(TEXTS, SCALARS, max_size=2)
