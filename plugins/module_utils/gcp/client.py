@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import random
 import re
-import time
 import urllib.parse
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +26,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.gcp.errors import (
     error_of,
     printable,
 )
+from ansible_collections.bulwark.node.plugins.module_utils.rest import Clock
 
 __all__ = ["ARGUMENT_SPEC", "Client", "Clock", "Object", "Place", "connect", "place"]
 
@@ -133,16 +132,6 @@ def place(params: Mapping[str, Any]) -> Place:
     for option in ("project", "region", "router"):
         check_name(option, params[option])
     return Place(params["project"], params["region"], params["router"])
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Where time and chance come from: ``monotonic``, ``sleep`` and ``wall`` in seconds, ``chance`` in [0, 1)."""
-
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-    chance: Callable[[], float] = random.random
-    wall: Callable[[], float] = time.time
 
 
 class TransportError(Exception):
