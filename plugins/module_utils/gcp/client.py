@@ -245,6 +245,13 @@ class Client:
         url = self._compute(path, {"requestId": str(uuid.uuid4())})
         return self._ask(Asked(call, path, self.endpoint), "PATCH", url, body, again)
 
+    def operations(self, region_path: str) -> list[Object]:
+        """The newest operations of a region, a hundred at most."""
+        path = f"{region_path}/operations"
+        query = {"orderBy": "creationTimestamp desc", "maxResults": "100"}
+        items = self.get("compute.regionOperations.list", path, query).get("items", [])
+        return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
     def wait(self, operation: Object, region_path: str) -> None:
         """Wait until a regional operation is done. Raises GcpError with its errors, and where it is not done in time."""
         with self.within():

@@ -9,13 +9,15 @@ observed again just before each PATCH, a conflict means to plan anew, and what c
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, UnmetError
 from ansible_collections.bulwark.node.plugins.module_utils.gcp import nat_emit, nat_fields
-from ansible_collections.bulwark.node.plugins.module_utils.gcp.client import Client, Place, place
+from ansible_collections.bulwark.node.plugins.module_utils.gcp.client import Client, Object, Place, place
 from ansible_collections.bulwark.node.plugins.module_utils.gcp.errors import Busy, GcpError, printable, shown
+from ansible_collections.bulwark.node.plugins.module_utils.gcp.nat_forms import link
 from ansible_collections.bulwark.node.plugins.module_utils.gcp.nat_plan import (
     KEYS,
     Desired,
@@ -101,6 +103,7 @@ class _Run:
     def _change(self, planned: Plan) -> None:
         """One PATCH of all NATs, if the router is still what was planned on; then what the router is after it. Raises Busy."""
         based_on, sent = canonical(self._router.nats), planned.nats(self._router)
+        known = self._operations()
         if self._nats_now() != based_on:
             return
         wanted = canonical({item["name"]: item for item in sent})
@@ -113,9 +116,30 @@ class _Run:
         # What was patched before was patched by us, and the result is from the first to the last.
         self._patched = planned if self._patched is None else joined(self._patched, planned)
         client, where = self._client, self._where
-        client.wait(client.patch("compute.routers.patch", where.path, {"nats": sent}, again), where.region_path)
+        operation = client.patch("compute.routers.patch", where.path, {"nats": sent}, again)
+        client.wait(operation, where.region_path)
         self._router = observe(client, where)
         self._compare(wanted)
+        self._warn_of_lost(known, operation)
+
+    def _operations(self) -> dict[str, Object] | None:
+        """The operations on the router by name; None without the right to list them, which is no must."""
+        try:
+            found = self._client.operations(self._where.region_path)
+        except GcpError:
+            return None
+        target = self._where.path
+        return {str(each.get("name")): each for each in found if link(str(each.get("targetLink"))) == target}
+
+    def _warn_of_lost(self, known: Mapping[str, Object] | None, own: Object) -> None:
+        """Warn of operations that came after the last look and before ours, which has replaced what they wrote of the NATs."""
+        now = None if known is None else self._operations()
+        for name, each in (now or {}).items():
+            if name not in (known or {}) and name != own.get("name") and _began(each) <= _began(own):
+                who = f"{printable(name, 100)} of {printable(each.get('user') or 'somebody', 100)}"
+                self._warnings.append(
+                    f"operation {who} changed the router between the last look at it and this change: what it wrote of NATs is lost; look at them"
+                )
 
     def _nats_now(self) -> dict[str, Any]:
         self._router = observe(self._client, self._where)
@@ -199,3 +223,12 @@ class _Run:
         return UnmetError(
             text, {"unmet": unmet, "changed": True, "before": shown(self._patched.before), "after": shown(left.before)}
         )
+
+
+def _began(operation: Object) -> float:
+    """When an operation was asked for, in seconds since the epoch; 0 where it does not say."""
+    try:
+        # Python 3.9 does not know the Z.
+        return datetime.datetime.fromisoformat(str(operation.get("insertTime")).replace("Z", "+00:00")).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0

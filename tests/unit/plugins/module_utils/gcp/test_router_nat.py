@@ -164,6 +164,24 @@ def test_who_was_faster_between_the_first_look_and_the_last_is_not_overwritten(c
     assert len(patches(compute)) == 1
 
 
+def test_who_wrote_in_the_last_moment_is_named_where_operations_may_be_listed(compute: FakeCompute, run: Act) -> None:
+    compute.add(nat(), nat("other"))
+    compute.meanwhile("routers.patch", lambda: compute.change(nat(), nat("other", minPortsPerVm=256)))
+    (warning,) = run(min_ports_per_vm=128)["warnings"]
+    assert warning.startswith("operation operation-1763000000000-1 of other@example.org changed the router between")
+    # What came before the last look, or after our change, lost nothing.
+    compute.meanwhile(
+        "routers.get", lambda: compute.change(nat(minPortsPerVm=128), nat("other", minPortsPerVm=512)), nth=2
+    )
+    assert run(udp_idle_timeout_sec=60)["warnings"] == []
+    compute.polls = 0
+    compute.meanwhile("routers.get", lambda: compute.change(*compute.nats().values()), nth=3)
+    assert run(udp_idle_timeout_sec=90)["warnings"] == []
+    compute.denied = {"compute.regionOperations.list"}
+    compute.meanwhile("routers.patch", lambda: compute.change(*compute.nats().values()))
+    assert run(udp_idle_timeout_sec=120)["warnings"] == []
+
+
 def test_who_changed_the_same_nat_is_planned_with(compute: FakeCompute, run: Act) -> None:
     compute.add(nat())
     compute.meanwhile("routers.get", write(compute, "a-nat", minPortsPerVm=128, udpIdleTimeoutSec=60), nth=2)
