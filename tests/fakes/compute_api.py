@@ -119,7 +119,7 @@ class FakeCompute:
         self._server.server_close()
         self._thread.join()
         if kind is None:
-            assert self.problems == []
+            assert self.problems == [], self.problems
 
     @property
     def url(self) -> str:
