@@ -119,12 +119,11 @@ class Place:
         return f"projects/{self.project}/regions/{self.region}"
 
 
-def check_name(option: str, value: object) -> None:
-    """Whether an option can be the name of such an object: project, region, router, or name (of a NAT). Raises OptionError."""
-    if not isinstance(value, str) or not _FORMS[option].fullmatch(value):
-        raise OptionError(
-            option, value, f"the name of a {'NAT' if option == 'name' else option}, as in the API's links"
-        )
+def check_name(option: str, value: object, kind: str = "") -> None:
+    """Whether an option can name such an object: a project, region or router, by ``name`` a NAT. Raises OptionError."""
+    kind = kind or option
+    if not isinstance(value, str) or not _FORMS[kind].fullmatch(value):
+        raise OptionError(option, value, f"the name of a {'NAT' if kind == 'name' else kind}, as in the API's links")
 
 
 def place(params: Mapping[str, Any]) -> Place:
