@@ -63,6 +63,7 @@ class _Run:
         self._warnings: list[str] = []
         self._patched: Plan | None = None
         self._router = observe(client, where)
+        self._first = self._own()
 
     def emitted(self, form: str) -> dict[str, Any]:
         """The change in the language of another tool. Nothing is sent."""
@@ -70,11 +71,21 @@ class _Run:
         return self._result(planned, False, nat_emit.emit(form, planned, self._where) if planned.changes else "")
 
     def converged(self, check: bool) -> dict[str, Any]:
-        """Bring the NAT about, by as many rounds as conflicts with others make of it."""
+        """Bring the NAT about. An error says in its details whether something was changed all the same."""
+        try:
+            return self._rounds(check)
+        except BulwarkError as error:
+            self._note_changed(error)
+            raise
+
+    def _rounds(self, check: bool) -> dict[str, Any]:
+        """As many rounds as conflicts with others make of it."""
         for attempt in range(1, _ROUNDS + 1):
             planned = self._plan()
             if not planned.changes:
-                return self._result(self._patched or planned, self._patched is not None)
+                # Sent is not done: it may have been refused, and somebody else have brought the same about.
+                changed = self._patched is not None and self._own() != self._first
+                return self._result(self._patched if self._patched and changed else planned, changed)
             self._guard(planned)
             if check:
                 return self._result(planned, True)
@@ -82,11 +93,13 @@ class _Run:
                 self._change(planned)
             except Busy as busy:
                 if not busy.conflict or not self._client.pause(attempt):
-                    raise self._with_changed(busy) from None
+                    raise
                 self._router = observe(self._client, self._where)
-            except GcpError as error:
-                raise self._with_changed(error) from None
         raise self._unmet()
+
+    def _own(self) -> Any:
+        """The NAT as it was seen last, comparable; None where there is none."""
+        return canonical(self._router.nats.get(self._wanted.name))
 
     def _plan(self) -> Plan:
         return plan(self._router, self._wanted, self._where)
@@ -187,18 +200,19 @@ class _Run:
             f"the router is managed by {found['tool']} ({found['evidence']}), which would undo this: change it there; emit prints the change"
         ]
 
-    def _with_changed(self, error: GcpError) -> GcpError:
-        """An error with what is known of the NAT now. Whether something was changed is asked of the server, where it answers."""
-        error.details["changed"] = False
-        if self._patched is not None:
-            try:
-                now = observe(self._client, self._where).nats.get(self._wanted.name)
-                after = None if now is None else values_of(now, self._where)
-                changed, before = after != self._patched.before, shown(self._patched.before)
-                error.details.update(changed=changed, before=before, after=shown(after))
-            except GcpError:
-                error.details["changed"] = True
-        return error
+    def _note_changed(self, error: BulwarkError) -> None:
+        """Put into an error what is known of the NAT now. Whether something was changed is asked of the server, where it answers."""
+        if "changed" in error.details or self._patched is None:
+            return
+        error.details["changed"] = True
+        try:
+            self._router = observe(self._client, self._where)
+            own = self._router.nats.get(self._wanted.name)
+            after = None if own is None else values_of(own, self._where)
+        except GcpError:
+            return
+        changed = self._own() != self._first
+        error.details.update(changed=changed, before=shown(self._patched.before), after=shown(after))
 
     def _unmet(self) -> UnmetError:
         left = self._plan()

@@ -286,12 +286,27 @@ def test_an_operation_that_fails_tells_what_there_is_now(compute: FakeCompute, r
     assert (details["changed"], details["before"], details["reason"]) == (False, details["after"], "QUOTA_EXCEEDED")
 
 
+def test_an_error_after_the_change_says_that_there_was_one(compute: FakeCompute, run: Act) -> None:
+    compute.add(nat())
+    compute.polls = 0
+    compute.fault("routers.get", skip=2, status=200, text='{"name": "another"}')
+    with pytest.raises(GcpError, match="answered another object") as caught:
+        run(min_ports_per_vm=128)
+    details = caught.value.details
+    assert (details["changed"], details["after"]["min_ports_per_vm"]) == (True, 128)
+    # Somebody raises it at once, so that to set it again would disrupt.
+    compute.meanwhile("routers.get", write(compute, "a-nat", minPortsPerVm=512), nth=3)
+    with pytest.raises(BulwarkError, match="this would disrupt") as refused:
+        run(min_ports_per_vm=256)
+    assert refused.value.details["changed"] is True
+
+
 def test_a_quota_that_stays_exceeded_fails_at_the_end(compute: FakeCompute, run: Act) -> None:
     compute.add(nat())
     compute.fault("routers.patch", status=403, reason="rateLimitExceeded", times=1000)
     with pytest.raises(Busy, match="403 rateLimitExceeded") as caught:
         run(min_ports_per_vm=128)
-    assert caught.value.details["changed"] is False
+    assert not caught.value.details["changed"]
 
 
 def test_without_the_right_to_change_the_right_is_named(compute: FakeCompute, run: Act) -> None:
