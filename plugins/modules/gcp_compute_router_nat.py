@@ -272,7 +272,8 @@ options:
 notes:
   - It takes the rights C(compute.routers.get), C(compute.routers.update) and C(compute.regionOperations.get), for O(nat_ips) also
     C(compute.addresses.use), and for subnetworks C(compute.subnetworks.use).
-  - Between the last look at the router and its change somebody else may still be faster by some milliseconds. The API has no way to exclude that.
+  - Between the last look at the router and its change somebody else may still be faster by some milliseconds, which the API has no way to exclude.
+    With the right C(compute.regionOperations.list) such an operation is warned of, with whose it is.
 seealso:
   - module: bulwark.node.gcp_compute_router_nat_info
 """
@@ -341,7 +342,7 @@ before:
 after:
   description:
     - What is in force of it, read back after the change. In check mode and with O(emit) what would be.
-    - RV(after.tcp_time_wait_timeout_sec) is V(null) there where the server alone knows it.
+    - Its C(tcp_time_wait_timeout_sec) is V(null) there where the server alone knows it.
   returned: success, and where a change was refused or failed
   type: dict
   sample: {type: PUBLIC, nat_ip_allocate_option: AUTO_ONLY, min_ports_per_vm: 2048, max_ports_per_vm: null, tcp_time_wait_timeout_sec: 120}

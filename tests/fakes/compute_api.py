@@ -119,7 +119,7 @@ class FakeCompute:
         self._server.server_close()
         self._thread.join()
         if kind is None:
-            assert self.problems == []
+            assert self.problems == [], self.problems
 
     @property
     def url(self) -> str:
@@ -237,6 +237,9 @@ class FakeCompute:
         region = f"projects/{method.place['project']}/regions/{method.place['region']}"
         if method.id == "compute.regionOperations.wait":
             return self._wait(method.place["operation"])
+        if method.id == "compute.regionOperations.list":
+            newest = sorted(self._operations.values(), key=lambda each: str(each["insertTime"]), reverse=True)
+            return {"kind": "compute#operationList", "id": region, "items": [_seen(each) for each in newest]}
         path = f"{region}/routers/{method.place['router']}"
         if path not in self.routers:
             raise ProblemError(404, "notFound", f"The resource '{path}' was not found")
@@ -289,7 +292,11 @@ class FakeCompute:
         self._asked[identifier or operation["name"]] = (operation, asked.body)
         return _seen(operation)
 
-    def _operation(self, path: str, after: Object) -> Object:
+    def change(self, *nats: Object, path: str = ROUTER, user: str = "other@example.org") -> None:
+        """Somebody else's change of a router, done at once."""
+        self._finish(self._operation(path, {**self.routers[path], "nats": list(nats)}, user))
+
+    def _operation(self, path: str, after: Object, user: str = google_tokens.ACCOUNT) -> Object:
         number = len(self._operations) + 1
         operation: Object = {
             "kind": "compute#operation",
@@ -297,6 +304,9 @@ class FakeCompute:
             "name": f"operation-1763000000000-{number}",
             "operationType": "compute.routers.patch",
             "targetLink": _HOST + path,
+            "user": user,
+            # In the time zone of the server, as real ones are.
+            "insertTime": f"2026-11-21T10:00:{number:02}.{number:03}-08:00",
             "status": "RUNNING",
             "progress": 0,
             "_path": path,
@@ -318,6 +328,8 @@ class FakeCompute:
         return _seen(operation)
 
     def _finish(self, operation: Object) -> None:
+        if operation["status"] == "DONE":
+            return
         operation.update(status="DONE", progress=100)
         if self.failing:
             code = self.failing.pop(0)

@@ -163,7 +163,7 @@ def test_each_kind_of_credentials_gets_a_token_and_nothing_secret_is_shown(
     key = compute.tokens.service_account
     (tmp_path / "key.json").write_text(json.dumps(key))
     file = str(tmp_path / "key.json")
-    options, environment = {
+    kinds: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         "dictionary": ({"auth_kind": "serviceaccount", "service_account_contents": key}, {}),
         "text": ({"auth_kind": "serviceaccount", "service_account_contents": json.dumps(key)}, {}),
         "machineaccount": (
@@ -172,7 +172,8 @@ def test_each_kind_of_credentials_gets_a_token_and_nothing_secret_is_shown(
         ),
         "application": ({"auth_kind": "application"}, {"GOOGLE_APPLICATION_CREDENTIALS": file}),
         "environment": ({}, {"GCP_AUTH_KIND": "accesstoken", "GCP_ACCESS_TOKEN": TOKEN}),
-    }[form]
+    }
+    options, environment = kinds[form]
     output = verbose("gcp_compute_router_nat_info", {**reach(compute), **options, "usage_window": 0}, environment)
     assert "SUCCESS" in output
     # Of the key only what is secret is hidden.

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import random
 import re
-import time
 import urllib.parse
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +26,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.gcp.errors import (
     error_of,
     printable,
 )
+from ansible_collections.bulwark.node.plugins.module_utils.rest import Clock
 
 __all__ = ["ARGUMENT_SPEC", "Client", "Clock", "Object", "Place", "connect", "place"]
 
@@ -120,12 +119,11 @@ class Place:
         return f"projects/{self.project}/regions/{self.region}"
 
 
-def check_name(option: str, value: object) -> None:
-    """Whether an option can be the name of such an object: project, region, router, or name (of a NAT). Raises OptionError."""
-    if not isinstance(value, str) or not _FORMS[option].fullmatch(value):
-        raise OptionError(
-            option, value, f"the name of a {'NAT' if option == 'name' else option}, as in the API's links"
-        )
+def check_name(option: str, value: object, kind: str = "") -> None:
+    """Whether an option can name such an object: a project, region or router, by ``name`` a NAT. Raises OptionError."""
+    kind = kind or option
+    if not isinstance(value, str) or not _FORMS[kind].fullmatch(value):
+        raise OptionError(option, value, f"the name of a {'NAT' if kind == 'name' else kind}, as in the API's links")
 
 
 def place(params: Mapping[str, Any]) -> Place:
@@ -133,16 +131,6 @@ def place(params: Mapping[str, Any]) -> Place:
     for option in ("project", "region", "router"):
         check_name(option, params[option])
     return Place(params["project"], params["region"], params["router"])
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Where time and chance come from: ``monotonic``, ``sleep`` and ``wall`` in seconds, ``chance`` in [0, 1)."""
-
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-    chance: Callable[[], float] = random.random
-    wall: Callable[[], float] = time.time
 
 
 class TransportError(Exception):
@@ -255,6 +243,13 @@ class Client:
         """
         url = self._compute(path, {"requestId": str(uuid.uuid4())})
         return self._ask(Asked(call, path, self.endpoint), "PATCH", url, body, again)
+
+    def operations(self, region_path: str) -> list[Object]:
+        """The newest operations of a region, a hundred at most."""
+        path = f"{region_path}/operations"
+        query = {"orderBy": "creationTimestamp desc", "maxResults": "100"}
+        items = self.get("compute.regionOperations.list", path, query).get("items", [])
+        return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
     def wait(self, operation: Object, region_path: str) -> None:
         """Wait until a regional operation is done. Raises GcpError with its errors, and where it is not done in time."""

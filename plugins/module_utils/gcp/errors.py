@@ -9,12 +9,11 @@ The one place that reads an error of a Google API (https://cloud.google.com/comp
 
 from __future__ import annotations
 
-import email.utils
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.bulwark.node.plugins.module_utils import rest
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
 
 __all__ = ["Answer", "Asked", "Busy", "Forbidden", "GcpError", "NotFound", "error_of", "printable", "shown"]
@@ -54,35 +53,8 @@ def shown(values: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came back: the status, the headers by lower-case name, and the body as it is."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> dict[str, Any]:
-        """The body; {} where it is no JSON object (a proxy's page)."""
-        try:
-            found = json.loads(self.body)
-        except (ValueError, RecursionError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    @property
-    def retry_after(self) -> float | None:
-        """Seconds of the header ``Retry-After``; None without one, or where it is a date."""
-        text = self.headers.get("retry-after", "")
-        return float(text) if text.isdecimal() and len(text) < 6 else None
-
-    @property
-    def date(self) -> float | None:
-        """The server's clock when it answered, in seconds since the epoch; None without one."""
-        try:
-            return email.utils.parsedate_to_datetime(self.headers.get("date", "")).timestamp()
-        # TypeError: what Python 3.9 says of what is no date.
-        except (ValueError, TypeError, OverflowError):
-            return None
+class Answer(rest.Answer):
+    """What came back of a Google API."""
 
     @property
     def reasons(self) -> frozenset[str]:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 __all__ = ["Form", "Links", "MalformedError", "Names", "Scalar", "Struct", "Sub", "Table", "link"]
 
+_HOST = "https://www.googleapis.com/compute/v1/"
 # Links come back under another host, and another version, than was asked.
 _LINK = re.compile(r"https?://[^/]+/(?:compute/)?[a-z0-9]+/(?=projects/)")
 
@@ -34,6 +35,11 @@ def link(text: str, base: str = "", collection: str = "") -> str:
     if path.startswith("regions/") and base:
         return f"{base.partition('/regions/')[0]}/{path}"
     return f"{base}/{collection}/{path}" if base and collection and path and "/" not in path else path
+
+
+def _url(path: str) -> str:
+    """A link as gcloud and Terraform send it, whatever the endpoint is."""
+    return _HOST + path if path.startswith("projects/") else path
 
 
 class Form(Protocol):
@@ -103,9 +109,9 @@ class Links:
 
     def write(self, value: Any, raw: Any) -> Any:
         if self.single:
-            return raw if raw is not None and self.read(raw) == value else value
+            return raw if raw is not None and self.read(raw) == value else _url(value)
         as_it_was = {link(each): each for each in raw or ()}
-        return [as_it_was.get(each, each) for each in value]
+        return [as_it_was.get(each) or _url(each) for each in value]
 
 
 @dataclass(frozen=True)

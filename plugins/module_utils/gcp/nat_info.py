@@ -44,7 +44,7 @@ def look(client: Client, params: Mapping[str, Any]) -> dict[str, Any]:
     if name is not None:
         check_name("name", name)
     if params["metrics_project"] is not None:
-        check_name("project", params["metrics_project"])
+        check_name("metrics_project", params["metrics_project"], "project")
     if window and not _SHORTEST_WINDOW <= window <= _LONGEST_WINDOW:
         expected = f"0, or seconds from {_SHORTEST_WINDOW} to {_LONGEST_WINDOW} (six weeks)"
         raise OptionError("usage_window", window, expected)

@@ -9,13 +9,15 @@ observed again just before each PATCH, a conflict means to plan anew, and what c
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, UnmetError
 from ansible_collections.bulwark.node.plugins.module_utils.gcp import nat_emit, nat_fields
-from ansible_collections.bulwark.node.plugins.module_utils.gcp.client import Client, Place, place
+from ansible_collections.bulwark.node.plugins.module_utils.gcp.client import Client, Object, Place, place
 from ansible_collections.bulwark.node.plugins.module_utils.gcp.errors import Busy, GcpError, printable, shown
+from ansible_collections.bulwark.node.plugins.module_utils.gcp.nat_forms import link
 from ansible_collections.bulwark.node.plugins.module_utils.gcp.nat_plan import (
     KEYS,
     Desired,
@@ -61,6 +63,7 @@ class _Run:
         self._warnings: list[str] = []
         self._patched: Plan | None = None
         self._router = observe(client, where)
+        self._first = self._own()
 
     def emitted(self, form: str) -> dict[str, Any]:
         """The change in the language of another tool. Nothing is sent."""
@@ -68,11 +71,21 @@ class _Run:
         return self._result(planned, False, nat_emit.emit(form, planned, self._where) if planned.changes else "")
 
     def converged(self, check: bool) -> dict[str, Any]:
-        """Bring the NAT about, by as many rounds as conflicts with others make of it."""
+        """Bring the NAT about. An error says in its details whether something was changed all the same."""
+        try:
+            return self._rounds(check)
+        except BulwarkError as error:
+            self._note_changed(error)
+            raise
+
+    def _rounds(self, check: bool) -> dict[str, Any]:
+        """As many rounds as conflicts with others make of it."""
         for attempt in range(1, _ROUNDS + 1):
             planned = self._plan()
             if not planned.changes:
-                return self._result(self._patched or planned, self._patched is not None)
+                # Sent is not done: it may have been refused, and somebody else have brought the same about.
+                changed = self._patched is not None and self._own() != self._first
+                return self._result(self._patched if self._patched and changed else planned, changed)
             self._guard(planned)
             if check:
                 return self._result(planned, True)
@@ -80,11 +93,13 @@ class _Run:
                 self._change(planned)
             except Busy as busy:
                 if not busy.conflict or not self._client.pause(attempt):
-                    raise self._with_changed(busy) from None
+                    raise
                 self._router = observe(self._client, self._where)
-            except GcpError as error:
-                raise self._with_changed(error) from None
         raise self._unmet()
+
+    def _own(self) -> Any:
+        """The NAT as it was seen last, comparable; None where there is none."""
+        return canonical(self._router.nats.get(self._wanted.name))
 
     def _plan(self) -> Plan:
         return plan(self._router, self._wanted, self._where)
@@ -101,6 +116,7 @@ class _Run:
     def _change(self, planned: Plan) -> None:
         """One PATCH of all NATs, if the router is still what was planned on; then what the router is after it. Raises Busy."""
         based_on, sent = canonical(self._router.nats), planned.nats(self._router)
+        known = self._operations()
         if self._nats_now() != based_on:
             return
         wanted = canonical({item["name"]: item for item in sent})
@@ -113,9 +129,30 @@ class _Run:
         # What was patched before was patched by us, and the result is from the first to the last.
         self._patched = planned if self._patched is None else joined(self._patched, planned)
         client, where = self._client, self._where
-        client.wait(client.patch("compute.routers.patch", where.path, {"nats": sent}, again), where.region_path)
+        operation = client.patch("compute.routers.patch", where.path, {"nats": sent}, again)
+        client.wait(operation, where.region_path)
         self._router = observe(client, where)
         self._compare(wanted)
+        self._warn_of_lost(known, operation)
+
+    def _operations(self) -> dict[str, Object] | None:
+        """The operations on the router by name; None without the right to list them, which is no must."""
+        try:
+            found = self._client.operations(self._where.region_path)
+        except GcpError:
+            return None
+        target = self._where.path
+        return {str(each.get("name")): each for each in found if link(str(each.get("targetLink"))) == target}
+
+    def _warn_of_lost(self, known: Mapping[str, Object] | None, own: Object) -> None:
+        """Warn of operations that came after the last look and before ours, which has replaced what they wrote of the NATs."""
+        now = None if known is None else self._operations()
+        for name, each in (now or {}).items():
+            if name not in (known or {}) and name != own.get("name") and _began(each) <= _began(own):
+                who = f"{printable(name, 100)} of {printable(each.get('user') or 'somebody', 100)}"
+                self._warnings.append(
+                    f"operation {who} changed the router between the last look at it and this change: what it wrote of NATs is lost; look at them"
+                )
 
     def _nats_now(self) -> dict[str, Any]:
         self._router = observe(self._client, self._where)
@@ -163,18 +200,19 @@ class _Run:
             f"the router is managed by {found['tool']} ({found['evidence']}), which would undo this: change it there; emit prints the change"
         ]
 
-    def _with_changed(self, error: GcpError) -> GcpError:
-        """An error with what is known of the NAT now. Whether something was changed is asked of the server, where it answers."""
-        error.details["changed"] = False
-        if self._patched is not None:
-            try:
-                now = observe(self._client, self._where).nats.get(self._wanted.name)
-                after = None if now is None else values_of(now, self._where)
-                changed, before = after != self._patched.before, shown(self._patched.before)
-                error.details.update(changed=changed, before=before, after=shown(after))
-            except GcpError:
-                error.details["changed"] = True
-        return error
+    def _note_changed(self, error: BulwarkError) -> None:
+        """Put into an error what is known of the NAT now. Whether something was changed is asked of the server, where it answers."""
+        if "changed" in error.details or self._patched is None:
+            return
+        error.details["changed"] = True
+        try:
+            self._router = observe(self._client, self._where)
+            own = self._router.nats.get(self._wanted.name)
+            after = None if own is None else values_of(own, self._where)
+        except GcpError:
+            return
+        changed = self._own() != self._first
+        error.details.update(changed=changed, before=shown(self._patched.before), after=shown(after))
 
     def _unmet(self) -> UnmetError:
         left = self._plan()
@@ -199,3 +237,12 @@ class _Run:
         return UnmetError(
             text, {"unmet": unmet, "changed": True, "before": shown(self._patched.before), "after": shown(left.before)}
         )
+
+
+def _began(operation: Object) -> float:
+    """When an operation was asked for, in seconds since the epoch; 0 where it does not say."""
+    try:
+        # Python 3.9 does not know the Z.
+        return datetime.datetime.fromisoformat(str(operation.get("insertTime")).replace("Z", "+00:00")).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0

@@ -129,7 +129,8 @@ def test_a_change_is_not_sent_again_where_it_was_overtaken(client: Client, compu
 
 
 @pytest.mark.parametrize(
-    ("status", "reason"), [(400, "resourceNotReady"), (409, "operationInProgress"), (412, "conditionNotMet")]
+    ("status", "reason"),
+    [(400, "resourceNotReady"), (409, "operationInProgress"), (412, "conditionNotMet"), (412, "other")],
 )
 def test_a_conflict_is_told_and_not_repeated(
     client: Client, compute: FakeCompute, time: Time, status: int, reason: str

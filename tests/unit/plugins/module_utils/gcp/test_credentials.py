@@ -31,8 +31,7 @@ def bare(compute: FakeCompute, reach: Params) -> Params:
 @pytest.fixture
 def metadata(compute: FakeCompute, monkeypatch: pytest.MonkeyPatch) -> None:
     """This machine as one of Google's. google-auth looks for it once, as it is imported."""
-    for name in ("_GCE_METADATA_HOST", "_GCE_DEFAULT_HOST"):
-        monkeypatch.setattr(f"google.auth.compute_engine._metadata.{name}", compute.address)
+    monkeypatch.setattr("google.auth.compute_engine._metadata._GCE_METADATA_HOST", compute.address)
     monkeypatch.setenv("GCE_METADATA_IP", compute.address)
 
 
@@ -149,7 +148,7 @@ def test_what_the_token_server_says_otherwise_is_an_error_without_secrets(
 
 
 def test_without_any_credentials_the_kind_is_named(bare: Params, time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("google.auth.compute_engine._metadata._NO_GCE_CHECK", False)
+    monkeypatch.setattr("google.auth.compute_engine._metadata._NO_GCE_CHECK", False, raising=False)
     monkeypatch.setattr("google.auth.compute_engine._metadata.is_on_gce", lambda *args, **kwargs: False)
     with pytest.raises(BulwarkError, match=r"^auth_kind application: no token could be had: .*default credentials"):
         connected({**bare, "auth_kind": "application"}, time)

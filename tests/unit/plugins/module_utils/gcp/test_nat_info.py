@@ -260,7 +260,7 @@ def test_a_nat_that_is_not_there_fails_by_name(info: Look) -> None:
         ({"usage_window": -1}, "usage_window: got -1"),
         ({"usage_window": 3628801}, "usage_window: got"),
         ({"name": "A"}, "name: got 'A'"),
-        ({"metrics_project": "a/b"}, "project: got 'a/b'"),
+        ({"metrics_project": "a/b"}, "^metrics_project: got 'a/b'"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_asked(

@@ -25,6 +25,7 @@ from .conftest import WHERE, checked
 PLACE = Place("a-project", "europe-west3", "a-router")
 BASE = PLACE.region_path
 HOST = "https://www.googleapis.com/compute/v1/"
+OTHER = "https://compute.googleapis.com/compute/v1/"
 MANUAL = {"natIpAllocateOption": "MANUAL_ONLY"}
 ACTION = {"source_nat_active_ips": ["x"]}
 CEL = "destination.ip == '192.0.2.1'"
@@ -312,9 +313,9 @@ def test_what_is_not_known_is_kept_in_every_depth() -> None:
 
 
 def test_a_link_is_sent_as_it_came() -> None:
-    item = nat(natIps=[f"{HOST}{each}" for each in addresses("x", "y")], **MANUAL)
+    item = nat(natIps=[f"{OTHER}{each}" for each in addresses("x", "y")], **MANUAL)
     found = planned(item, nat_ips=["y", "x", "z"])
-    assert sent(found)["natIps"] == [f"{HOST}{each}" for each in addresses("x", "y")] + addresses("z")
+    assert sent(found)["natIps"] == [f"{OTHER}{each}" for each in addresses("x", "y")] + [f"{HOST}{addresses('z')[0]}"]
     assert planned(item, nat_ips=["y", "x"]).changes == []
 
 
@@ -345,7 +346,7 @@ def test_a_reset_leaves_the_field_out() -> None:
         (
             nat(autoNetworkTier="PREMIUM"),
             {"nat_ip_allocate_option": "MANUAL_ONLY", "nat_ips": ["x"]},
-            {**MANUAL, "natIps": addresses("x")},
+            {**MANUAL, "natIps": [f"{HOST}{BASE}/addresses/x"]},
         ),
         (
             nat(enableDynamicPortAllocation=True, maxPortsPerVm=128),
@@ -396,7 +397,7 @@ def test_addresses_of_rules_drain_too() -> None:
     item = nat(natIps=addresses("z"), rules=rules, **MANUAL)
     options = {"rules": [{"rule_number": 1, "match": CEL, "action": {"source_nat_active_ips": ["y"]}}]}
     found = planned(item, **options)
-    action = {"sourceNatActiveIps": addresses("y"), "sourceNatDrainIps": addresses("x")}
+    action = {"sourceNatActiveIps": addresses("y"), "sourceNatDrainIps": [f"{HOST}{BASE}/addresses/x"]}
     assert sent(found)["rules"] == [{"ruleNumber": 1, "match": CEL, "action": action}]
     assert found.disruptive == []
     assert planned(found.item, **options).changes == []

@@ -20,7 +20,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.gcp.nat_plan import d
 from ansible_collections.bulwark.node.plugins.module_utils.gcp.router_nat import NAT_SPEC, act
 from ansible_collections.bulwark.node.plugins.module_utils.gcp.routers import Router
 from ansible_collections.bulwark.node.tests.fakes import compute_nat
-from ansible_collections.bulwark.node.tests.fakes.compute_api import nat
+from ansible_collections.bulwark.node.tests.fakes.compute_api import ROUTER, nat
 
 from .conftest import WHERE, Time, checked
 
@@ -113,6 +113,9 @@ WELL: Mapping[str, Any] = {
         ],
     },
     "wait": {"name": "operation-1", "status": "DONE", "error": {"errors": [{"code": "X", "message": "y"}]}},
+    "operations": {
+        "items": [{"name": "operation-2", "targetLink": ROUTER, "user": "x", "insertTime": "2026-11-21T10:00:00Z"}]
+    },
     "getRouterStatus": {
         "result": {"natStatus": [{"name": "a-nat", "userAllocatedNatIps": ["x"], "minExtraNatIpsNeeded": 1}]}
     },
@@ -142,7 +145,7 @@ WELL: Mapping[str, Any] = {
 }
 TEXTS = st.sampled_from(["a-nat", "a-router", "DONE", "RUNNING", "\x1b[2J\n", "1", "x" * 5000])
 SCALARS = st.none() | st.booleans() | st.integers(-5, 1 << 70) | st.floats() | TEXTS
-VALUES = (
+VALUES: st.SearchStrategy[Any] = (
     SCALARS
     | st.lists(SCALARS, max_size=2)
     | st.dictionaries(TEXTS, SCALARS, max_size=2)

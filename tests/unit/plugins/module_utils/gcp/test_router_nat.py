@@ -164,6 +164,24 @@ def test_who_was_faster_between_the_first_look_and_the_last_is_not_overwritten(c
     assert len(patches(compute)) == 1
 
 
+def test_who_wrote_in_the_last_moment_is_named_where_operations_may_be_listed(compute: FakeCompute, run: Act) -> None:
+    compute.add(nat(), nat("other"))
+    compute.meanwhile("routers.patch", lambda: compute.change(nat(), nat("other", minPortsPerVm=256)))
+    (warning,) = run(min_ports_per_vm=128)["warnings"]
+    assert warning.startswith("operation operation-1763000000000-1 of other@example.org changed the router between")
+    # What came before the last look, or after our change, lost nothing.
+    compute.meanwhile(
+        "routers.get", lambda: compute.change(nat(minPortsPerVm=128), nat("other", minPortsPerVm=512)), nth=2
+    )
+    assert run(udp_idle_timeout_sec=60)["warnings"] == []
+    compute.polls = 0
+    compute.meanwhile("routers.get", lambda: compute.change(*compute.nats().values()), nth=3)
+    assert run(udp_idle_timeout_sec=90)["warnings"] == []
+    compute.denied = {"compute.regionOperations.list"}
+    compute.meanwhile("routers.patch", lambda: compute.change(*compute.nats().values()))
+    assert run(udp_idle_timeout_sec=120)["warnings"] == []
+
+
 def test_who_changed_the_same_nat_is_planned_with(compute: FakeCompute, run: Act) -> None:
     compute.add(nat())
     compute.meanwhile("routers.get", write(compute, "a-nat", minPortsPerVm=128, udpIdleTimeoutSec=60), nth=2)
@@ -183,11 +201,14 @@ def test_a_router_that_is_being_changed_is_planned_for_anew(compute: FakeCompute
     assert len({request.query["requestId"][0] for request in compute.calls("routers.patch")}) == 3
 
 
-def test_a_lost_answer_is_followed_by_the_same_request(compute: FakeCompute, run: Act) -> None:
+@pytest.mark.parametrize("polls", [0, 1])
+def test_a_lost_answer_is_followed_by_the_same_request(compute: FakeCompute, run: Act, polls: int) -> None:
     compute.add(nat(), nat("other"))
+    compute.polls = polls
     compute.fault("routers.patch", lost="after")
     assert run(min_ports_per_vm=128)["changed"] is True
-    assert len({request.query["requestId"][0] for request in compute.calls("routers.patch")}) == 1
+    first, second = (request.query["requestId"] for request in compute.calls("routers.patch"))
+    assert first == second
 
 
 def test_a_lost_request_is_planned_anew_where_somebody_wrote_meanwhile(compute: FakeCompute, run: Act) -> None:
@@ -265,12 +286,27 @@ def test_an_operation_that_fails_tells_what_there_is_now(compute: FakeCompute, r
     assert (details["changed"], details["before"], details["reason"]) == (False, details["after"], "QUOTA_EXCEEDED")
 
 
+def test_an_error_after_the_change_says_that_there_was_one(compute: FakeCompute, run: Act) -> None:
+    compute.add(nat())
+    compute.polls = 0
+    compute.fault("routers.get", skip=2, status=200, text='{"name": "another"}')
+    with pytest.raises(GcpError, match="answered another object") as caught:
+        run(min_ports_per_vm=128)
+    details = caught.value.details
+    assert (details["changed"], details["after"]["min_ports_per_vm"]) == (True, 128)
+    # Somebody raises it at once, so that to set it again would disrupt.
+    compute.meanwhile("routers.get", write(compute, "a-nat", minPortsPerVm=512), nth=3)
+    with pytest.raises(BulwarkError, match="this would disrupt") as refused:
+        run(min_ports_per_vm=256)
+    assert refused.value.details["changed"] is True
+
+
 def test_a_quota_that_stays_exceeded_fails_at_the_end(compute: FakeCompute, run: Act) -> None:
     compute.add(nat())
     compute.fault("routers.patch", status=403, reason="rateLimitExceeded", times=1000)
     with pytest.raises(Busy, match="403 rateLimitExceeded") as caught:
         run(min_ports_per_vm=128)
-    assert caught.value.details["changed"] is False
+    assert not caught.value.details["changed"]
 
 
 def test_without_the_right_to_change_the_right_is_named(compute: FakeCompute, run: Act) -> None:
