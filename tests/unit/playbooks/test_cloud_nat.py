@@ -40,7 +40,7 @@ def flows(concurrent: int, ports: int, rate: float = 0.0) -> dict[str, Any]:
 
 
 BUSY, IDLE = flows(700, 3100, 20.0), flows(5, 5)
-BLIND = {"changed": False, "source": "none", "reason": "nf_conntrack is not loaded", "destinations": None}
+BLIND = {"changed": False, "source": "none", "reason": "it is {{ 7 * 7 }}", "destinations": None}
 
 
 @pytest.fixture
@@ -89,7 +89,8 @@ def test_nodes_are_watched_and_a_plan_is_shown_and_printed_for_another_tool(stag
     assert (run.rc, changed(run), compute.calls("patch")) == (0, 0, [])
     made = told(run)
     assert made["load"]["busiest"] == {"name": "b", "protocol": "tcp", "destination": "203.0.113.10:443", "ports": 3100}
-    assert made["load"]["unmeasured"] == [{"name": "c", "reason": "nf_conntrack is not loaded"}]
+    # Text of a node is no template here.
+    assert made["load"]["unmeasured"] == [{"name": "c", "reason": "it is {{ 7 * 7 }}"}]
     assert (made["plan"]["min_ports_per_vm"], made["plan"]["addresses"], made["new_addresses"]) == (4096, 3, 2)
     assert made["plan"]["now"]["verdict"] == "short"
     assert [each["target"] for each in made["changes"]] == ["nat_ips", "min_ports_per_vm"]
