@@ -35,6 +35,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "undo": {"type": "bool", "default": False},
     "hosts": {"type": "dict", "default": {}},
     "compare": {"type": "path"},
+    "cloud_nat": {"type": "list", "elements": "dict", "default": []},
     "fail_on": {"type": "str", "choices": ["never", *SEVERITIES], "default": "never"},
 }
 
@@ -75,6 +76,7 @@ class ActionModule(ActionBase):
             made = report.build(results, datetime.now(timezone.utc), run, subjects, refused)
             if older is not None:
                 made["compared"] = report.compared(made, older, args["compare"])
+            made["cloud_nat"] = _gateways(args["cloud_nat"])
             # While hosts are being changed, the file alone is kept true.
             if run is None or run.ended:
                 batch = (task_vars or {}).get("ansible_play_batch") if run else None
@@ -191,6 +193,19 @@ def _write(folder: str, made: Mapping[str, Any]) -> None:
                 f"dir: cannot write {path}: {exc.strerror}; expected a folder that the user who runs ansible may write to, or may make"
             ) from exc
     display.display(f"Report: {escape(os.path.join(folder, 'report.html'))}")
+
+
+def _gateways(given: Any) -> list[Any]:
+    try:
+        found = plain(given)
+    except PlainError as exc:
+        raise _ReportError(f"cloud_nat: {exc}") from exc
+    for number, each in enumerate(found):
+        if not isinstance(each.get("gateway"), dict) or not isinstance(each.get("load"), dict):
+            raise _ReportError(
+                f"cloud_nat[{number}]: has no gateway and no load; expected cloud_nat_result of role cloud_nat"
+            )
+    return list(found)
 
 
 def _older(path: str | None) -> Any:

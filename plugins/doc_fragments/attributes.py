@@ -70,6 +70,17 @@ attributes:
       - bulwark.node.all
 """
 
+    ACTIONGROUP_GCP = r"""
+options: {}
+attributes:
+  action_group:
+    description: The groups that set defaults for it by C(module_defaults).
+    support: full
+    membership:
+      - bulwark.node.all
+      - bulwark.node.gcp
+"""
+
     ACTIONGROUP_KUBERNETES = r"""
 options: {}
 attributes:

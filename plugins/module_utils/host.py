@@ -102,6 +102,30 @@ class Host:
         content = self.read_bytes(path, limit)
         return None if content is None else content.decode("utf-8", "backslashreplace")
 
+    def lines(self, path: str) -> Iterator[str]:
+        """The lines of a file as they are read, however many there are; none where it does not exist. Raises HostError.
+
+        A line of more than 64 KiB comes in pieces.
+        """
+        descriptor = self.open(path)
+        if descriptor is None:
+            return
+        rest = b""
+        try:
+            while True:
+                block = os.read(descriptor, _BLOCK)
+                *whole, rest = (rest + block).split(b"\n")
+                if rest and (not block or len(rest) > _BLOCK):
+                    whole, rest = [*whole, rest], b""
+                yield from (line.decode("utf-8", "backslashreplace") for line in whole)
+                if not block:
+                    return
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise HostError.from_os(path, "read", error) from error
+        finally:
+            os.close(descriptor)
+
     def integer(self, path: str) -> int | None:
         """The decimal number that a file holds alone, or None where the file does not exist."""
         text = self.read(path, 4096)

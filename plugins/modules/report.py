@@ -97,6 +97,13 @@ options:
     description:
       - An older C(report.json). What got worse and what was fixed since is shown, and is C(compared) in the report.
     type: path
+  cloud_nat:
+    description:
+      - What role R(bulwark.node.cloud_nat, bulwark.node.cloud_nat) found out of gateways, its C(cloud_nat_result) of each. The report shows what
+        they have against what they need, and when they break.
+    type: list
+    elements: dict
+    default: []
   fail_on:
     description:
       - The least severity of a finding of status V(fail) that makes the task fail, once the report is written. Without O(before) alone.

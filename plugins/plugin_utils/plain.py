@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import date
-from typing import Any
+from typing import Any, TypeGuard
 
-__all__ = ["PlainError", "plain"]
+__all__ = ["PlainError", "is_whole", "plain"]
 
 # Facts are five levels deep. What is much deeper is made to exhaust the stack of whoever walks it.
 _MAX_DEPTH = 50
@@ -47,6 +47,11 @@ def plain(value: Any, depth: int = _MAX_DEPTH) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item, depth - 1) for item in value]
     raise PlainError(f"holds a value of type {type(value).__name__}, which JSON has no form for")
+
+
+def is_whole(value: Any) -> TypeGuard[int]:
+    """Whether it is an integer, and not true or false, which Python has among them."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _key(key: Any) -> str:

@@ -81,6 +81,7 @@ def build(
         "hosts": hosts,
         "summary": _summary(hosts) if run is None else {**_summary(hosts), **_sums(hosts)},
         "compared": None,
+        "cloud_nat": [],
     }
 
 

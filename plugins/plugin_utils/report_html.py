@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import jinja2
 from markupsafe import Markup
 
-from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes
+from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes, report_nat
 from ansible_collections.bulwark.node.plugins.plugin_utils.findings import SEVERITIES, STATUSES
 from ansible_collections.bulwark.node.plugins.plugin_utils.report_drawings import draw, glance, size
 from ansible_collections.bulwark.node.plugins.plugin_utils.report_table import escape
@@ -153,6 +153,7 @@ def _page(report: Mapping[str, Any]) -> dict[str, Any]:
         "host_counts": _host_counts(hosts),
         "run": _run(hosts, report["summary"]),
         "compared": _compared(report.get("compared"), hosts),
+        "gateways": report_nat.rows(report.get("cloud_nat")),
     }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ansible_collections.bulwark.node.plugins.plugin_utils import report_nat
 from ansible_collections.bulwark.node.plugins.plugin_utils.findings import SEVERITIES, STATUSES
 
 __all__ = ["Line", "Tone", "escape", "table"]
@@ -69,7 +70,7 @@ def table(report: Mapping[str, Any], width: int) -> list[Line]:
     width = max(width, 40)
     rows = sorted([*_rows(report), *_compared_rows(report)], key=lambda row: (row.rank, row.control, row.host))
     lines = [*_layout(rows, width), Line("")] if rows else []
-    lines += _remedies(report, width)
+    lines += _remedies(report, width) + _gateways(report, width)
     told = _totals(report["summary"]) + _compared_totals(report["compared"])
     return lines + [Line(part) for part in _wrap(told, width)]
 
@@ -245,6 +246,15 @@ def _remedies(report: Mapping[str, Any], width: int) -> list[Line]:
         lines.append(Line(_fit(f"{control} ({on})", width).rstrip()))
         lines += [Line("    " + part) for part in _wrap(escape(remedy), width - 4)]
     return [*lines, Line("")]
+
+
+def _gateways(report: Mapping[str, Any], width: int) -> list[Line]:
+    """Cloud NAT gateways: what they have against what they need."""
+    found = report_nat.lines(report.get("cloud_nat"))
+    if not found:
+        return []
+    told = [(tone, part) for tone, text in found for part in _wrap(_cell(text), width - 4)]
+    return [Line("CLOUD NAT"), *(Line(f"    {part}", tone) for tone, part in told), Line("")]
 
 
 def _totals(summary: Mapping[str, Any]) -> str:

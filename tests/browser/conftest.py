@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.bulwark.node.plugins.plugin_utils.report_html import render
-from ansible_collections.bulwark.node.tests.fakes.fleet import changed, compared, fleet
+from ansible_collections.bulwark.node.tests.fakes.fleet import changed, compared, fleet, gateways
 
 from .chromium import Browser, missing
 
@@ -20,7 +20,7 @@ Open = Callable[..., Browser]
 
 REPORTS: dict[str, Callable[[], dict[str, Any]]] = {
     "one": lambda: fleet(1),
-    "some": lambda: compared(fleet(20)),
+    "some": lambda: {**compared(fleet(20)), "cloud_nat": gateways()},
     "run": lambda: changed(fleet(10)),
     "fleet": lambda: fleet(300),
 }

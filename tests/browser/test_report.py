@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.bulwark.node.tests.fakes.fleet import changed, compared, fleet
+from ansible_collections.bulwark.node.tests.fakes.fleet import changed, compared, fleet, gateways
 from ansible_collections.bulwark.node.tests.unit.plugins.plugin_utils.test_report_html import everywhere
 
 from .chromium import PHONE, WIDE, Browser
@@ -398,6 +398,25 @@ def test_light_and_dark_are_as_one_likes_or_chooses(opened: Open) -> None:
     assert browser.js(ground) == dark
 
 
+def test_gateways_stand_allotted_against_needed_and_when_they_break(opened: Open) -> None:
+    browser = opened("some")
+    shown = "return [...document.querySelectorAll('.gateway')].map((each) => [...each.querySelectorAll(arguments[0])].map((one) => one.textContent))"
+    verdicts = [heads[0] for heads in browser.js(shown, "h3 .pill")]
+    assert verdicts == ["short", "tight", "enough", "unknown"]
+    short = browser.js(shown, "tbody td")[0]
+    assert short == ["1024", "3875", "1", "3", "700", "from 1", "20.0", "beyond 2.7", "40", "from 64"]
+    heads = "return [...document.querySelectorAll('.gateway')].every((each) => each.querySelectorAll('caption').length === 2 && "
+    assert browser.js(heads + "[...each.querySelectorAll('th')].every((one) => one.scope))")
+    levels = (
+        "return [...document.querySelectorAll('#cloud-nat :is(h2, h3, h4, h5)')].map((each) => Number(each.tagName[1]))"
+    )
+    found = browser.js(levels)
+    assert all(after <= before + 1 for before, after in zip(found, found[1:]))
+    browser.driver.find_element("css selector", "nav a[href='#cloud-nat']").click()
+    assert browser.js("return location.hash") == "#cloud-nat"
+    assert browser.js("return document.getElementById('cloud-nat').getBoundingClientRect().top < innerHeight")
+
+
 # Each text's colour and what is behind it, of all that is on the page.
 CONTRAST = r"""
 const parse = (colour) => (colour.match(/[\d.]+/g) || []).map(Number);
@@ -468,7 +487,8 @@ def hostile() -> dict[str, Any]:
         ]
         hosts[name + text] = bad
     older = everywhere(made["compared"], lambda own: own + HOSTILE[1])
-    return {**made, "hosts": hosts, "compared": older}
+    nats = everywhere(gateways(), lambda own: own + HOSTILE[1])
+    return {**made, "hosts": hosts, "compared": older, "cloud_nat": nats}
 
 
 def test_no_text_of_a_node_acts_or_becomes_an_element(opened: Open) -> None:

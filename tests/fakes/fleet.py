@@ -14,7 +14,7 @@ from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import AUTO,
 from ansible_collections.bulwark.node.plugins.plugin_utils.findings import SEVERITIES, STATUSES
 from ansible_collections.bulwark.node.tests.unit.test_schemas import example
 
-__all__ = ["changed", "compared", "fleet", "host", "summed"]
+__all__ = ["changed", "compared", "fleet", "gateways", "host", "summed"]
 
 _GIB = 1 << 30
 # What may fail here, and the reason. What these controls are and what to do about them, the baselines say.
@@ -50,9 +50,27 @@ def fleet(number: int, seed: int = 7) -> dict[str, Any]:
         "schema": 1,
         "generated": "2026-11-21T02:05:00Z",
         "compared": None,
+        "cloud_nat": [],
         "hosts": hosts,
         "summary": summed(hosts),
     }
+
+
+def gateways() -> list[dict[str, Any]]:
+    """Gateways of each verdict, as the role cloud_nat leaves them."""
+    short = example("cloud_nat")
+    enough, unknown = copy.deepcopy(short), copy.deepcopy(short)
+    enough["gateway"]["name"] = "another-nat"
+    enough["load"]["dropped_packets"] = 7
+    now = {"ports_per_vm": 4096, "addresses": None, "verdict": "enough", "load_factor": 1.32}
+    enough["plan"]["now"] = {**now, "breaks_at": {"concurrent": 1697, "new_per_second": 28.3, "nodes": None}}
+    unmeasured = [{"name": "web-01", "reason": "nf_conntrack is not loaded: nothing here follows connections"}]
+    unknown |= {"plan": None, "settings": {}, "changes": []}
+    unknown["load"] |= {"concurrent": None, "new_per_second": None, "busiest": None, "unmeasured": unmeasured}
+    disruptive = [{"target": "max_ports_per_vm", "reason": "changing it resets connections"}]
+    tight = {**copy.deepcopy(enough), "applied": True, "disruptive": disruptive}
+    tight["plan"]["now"]["verdict"] = "tight"
+    return [short, enough, unknown, tight]
 
 
 def host(index: int, pool: str, worse: int, chance: random.Random) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.bulwark.node.plugins.filter.nat_plan import FilterModule
 from ansible_collections.bulwark.node.plugins.module_utils.converge import Change, Result, Unmet, Verdict
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.kube import cordon, node_drain, node_reboot
@@ -37,6 +38,7 @@ from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes, repo
 from ansible_collections.bulwark.node.plugins.plugin_utils.assess import subject
 from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import load as load_baselines
 from ansible_collections.bulwark.node.tests.fakes import kube_objects
+from ansible_collections.bulwark.node.tests.fakes.gateways import LOAD, PLACE, info
 from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube
 from ansible_collections.bulwark.node.tests.fakes.kube_cluster import Cluster
 from ansible_collections.bulwark.node.tests.fakes.kube_objects import node
@@ -130,6 +132,13 @@ def test_the_documented_comparison_is_one_that_is_made() -> None:
     then = {"schema": 1, "generated": "", "hosts": {"a": row("pass"), "b": row("fail"), "gone": row("fail")}}
     now = {"hosts": {"a": row("fail"), "b": row("pass"), "new": row("fail")}}
     assert shape(report.compared(now, then, "old")) == shape({**documented, "fixed": documented["worse"]})
+
+
+def test_the_documented_gateway_is_the_one_that_is_planned() -> None:
+    documented = example("cloud_nat")
+    named = [f"{PLACE}/nat-2", f"{PLACE}/nat-3"]
+    made = FilterModule().filters()["nat_plan"](info(), LOAD, nodes=40, new_addresses=named)
+    assert {**made, **{key: documented[key] for key in ("changes", "disruptive", "emitted", "applied")}} == documented
 
 
 def test_outcomes_have_the_documented_keys() -> None:

@@ -8,9 +8,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import copy
-import random
 import threading
-import time
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +31,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.errors import (
     error_of,
 )
 from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import mappings, text
+from ansible_collections.bulwark.node.plugins.module_utils.rest import Clock
 
 __all__ = [
     "ARGUMENT_SPEC",
@@ -163,16 +162,6 @@ class Sender(Protocol):
 
     def send(self, method: str, path: str, body: Any, content_type: str, timeout: float) -> Answer:
         """Send once. Raises TransportError."""
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Where time and chance come from: ``monotonic``, ``sleep`` and ``wall`` in seconds, ``chance`` in [0, 1)."""
-
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-    chance: Callable[[], float] = random.random
-    wall: Callable[[], float] = time.time
 
 
 @dataclass

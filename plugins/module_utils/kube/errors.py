@@ -13,8 +13,8 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from ansible_collections.bulwark.node.plugins.module_utils import rest
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
 
 __all__ = [
@@ -41,26 +41,8 @@ _TEXT_LENGTH = 300
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came back: the status, the headers by lower-case name, and the body as it is."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> dict[str, Any]:
-        """The body; {} where it is no JSON object (a proxy's page)."""
-        try:
-            found = json.loads(self.body)
-        except (ValueError, RecursionError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    @property
-    def retry_after(self) -> float | None:
-        """Seconds of the header ``Retry-After``; None without one, or where it is a date (kube-apiserver sends none)."""
-        text = self.headers.get("retry-after", "")
-        return float(text) if text.isdecimal() else None
+class Answer(rest.Answer):
+    """What came back of a Kubernetes API server."""
 
     @property
     def date(self) -> float | None:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from ansible_collections.bulwark.node.plugins.module_utils.errors import HostError
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 
-__all__ = ["NETFILTER", "ROUTE", "attribute", "attributes", "dump", "messages", "number", "request"]
+__all__ = ["NETFILTER", "ROUTE", "attribute", "attributes", "dump", "messages", "number", "request", "stream"]
 
 ROUTE, NETFILTER = 0, 12
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
@@ -48,18 +48,40 @@ def dump(host: Host, protocol: int, kind: int, body: bytes) -> bytes | None:
         answer, attempts = None, 0
         while answer is None and attempts < _ATTEMPTS:
             attempts += 1
-            with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as channel:
-                channel.settimeout(_SECONDS)
-                # Then the kernel filters by what the body says (4.20). An older one gives all.
-                with contextlib.suppress(OSError):
-                    channel.setsockopt(_SOL_NETLINK, _STRICT_CHECK, 1)
-                channel.sendto(_HEADER.pack(_HEADER.size + len(body), kind, _REQUEST_DUMP, 1, 0) + body, (0, 0))
+            with _asked(protocol, kind, body) as channel:
                 answer = _receive(channel)
     except OSError as error:
         raise HostError.from_os("netlink", "ask the kernel", error) from error
     if answer is not None:
         return answer
     raise HostError("netlink", f"what the kernel tells changed {_ATTEMPTS} times while it was read; try again")
+
+
+def stream(protocol: int, kind: int, body: bytes) -> Iterator[bytes]:
+    """The payload of each message of a dump as it comes, so that none is too large: a table that lives, and is never whole anyway.
+
+    Raises HostError where the kernel refuses.
+    """
+    try:
+        with _asked(protocol, kind, body) as channel:
+            for block in _blocks(channel):
+                yield from messages(block)
+                if any(message.kind in (_ERROR, _DONE) for message in _split(block)):
+                    return
+    except OSError as error:
+        raise HostError.from_os("netlink", "ask the kernel", error) from error
+
+
+@contextlib.contextmanager
+def _asked(protocol: int, kind: int, body: bytes) -> Iterator[socket.socket]:
+    """A socket from which the answer to a dump request can be read."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as channel:
+        channel.settimeout(_SECONDS)
+        # Then the kernel filters by what the body says (4.20). An older one gives all.
+        with contextlib.suppress(OSError):
+            channel.setsockopt(_SOL_NETLINK, _STRICT_CHECK, 1)
+        channel.sendto(_HEADER.pack(_HEADER.size + len(body), kind, _REQUEST_DUMP, 1, 0) + body, (0, 0))
+        yield channel
 
 
 def request(host: Host, protocol: int, kind: int, body: bytes) -> bytes:
@@ -93,20 +115,27 @@ def _receive(channel: socket.socket) -> bytes | None:
     """All of one answer, its end included; None where the kernel says that it is torn (NLM_F_DUMP_INTR)."""
     answer = bytearray()
     whole = True
-    while len(answer) <= _LIMIT:
-        received = channel.recvmsg(_BUFFER)
-        block, flags, sender = received[0], received[2], received[3]
-        if flags & socket.MSG_TRUNC:
-            raise HostError("netlink", f"a message has more than {_BUFFER} bytes")
-        # Another process could send to us; the kernel has port 0.
-        if sender[0] != 0:
-            continue
+    for block in _blocks(channel):
         answer += block
         for message in _split(block):
             whole = whole and not message.flags & _INTERRUPTED
             if message.kind in (_ERROR, _DONE):
                 return bytes(answer) if whole else None
+        if len(answer) > _LIMIT:
+            break
     raise HostError("netlink", f"the answer has more than {_LIMIT} bytes")
+
+
+def _blocks(channel: socket.socket) -> Iterator[bytes]:
+    """What the kernel sends, without end."""
+    while True:
+        received = channel.recvmsg(_BUFFER)
+        block, flags, sender = received[0], received[2], received[3]
+        if flags & socket.MSG_TRUNC:
+            raise HostError("netlink", f"a message has more than {_BUFFER} bytes")
+        # Another process could send to us; the kernel has port 0.
+        if sender[0] == 0:
+            yield block
 
 
 class _Message(NamedTuple):

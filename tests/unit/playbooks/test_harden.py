@@ -87,6 +87,7 @@ class Stage:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.environment: dict[str, str] = {}
         self._inventory = ""
 
     def actor(self, name: str, answers: dict[str, Any], **variables: Any) -> None:
@@ -140,6 +141,7 @@ class Stage:
                 "ANSIBLE_HOME": str(self.folder / "home"),
                 "ANSIBLE_NOCOLOR": "1",
                 "ANSIBLE_REMOTE_TMP": str(self.folder / "home" / "remote"),
+                **self.environment,
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -18,6 +18,7 @@ from ansible.errors import AnsibleError
 
 from ansible_collections.bulwark.node.plugins.action import report
 from ansible_collections.bulwark.node.plugins.modules import report as documented
+from ansible_collections.bulwark.node.tests.fakes.fleet import gateways
 from ansible_collections.bulwark.node.tests.unit.plugins.plugin_utils.conftest import FIVE
 
 OK = {"ansible_facts": {"bulwark": {"schema": 1, "errors": [], "hugepages": None, "transparent_hugepages": None}}}
@@ -74,10 +75,26 @@ def test_a_report_is_written_and_summed_up(tmp_path: Path, screen: Screen) -> No
         "hosts_failing": [],
         "compared": None,
     }
-    assert set(written) == {"schema", "generated", "hosts", "summary", "compared"}
+    assert set(written) == {"schema", "generated", "hosts", "summary", "compared", "cloud_nat"}
     assert "<testsuites" in (tmp_path / "out" / "junit.xml").read_text()
     assert screen.lines[0][0].startswith("HOST")
     assert screen.lines[-1] == (f"Report: {tmp_path}/out/report.html", None)
+
+
+def test_gateways_are_written_and_shown(tmp_path: Path, screen: Screen) -> None:
+    given = gateways()
+    assert run(results={"a": OK}, dir=str(tmp_path), cloud_nat=given)["changed"] is True
+    assert json.loads((tmp_path / "report.json").read_text())["cloud_nat"] == given
+    assert ("CLOUD NAT", None) in screen.lines
+    text = " ".join(line.strip() for line, _colour in screen.lines)
+    assert "a-nat (a-router, europe-west3, a-project): short. Ports per VM: 1024, needed 3875" in text
+
+
+@pytest.mark.parametrize("given", [{}, {"gateway": {}}, {"gateway": {}, "load": 3}])
+def test_what_is_no_gateway_is_refused(given: Any, tmp_path: Path, screen: Screen) -> None:
+    result = run(results={"a": OK}, dir=str(tmp_path), cloud_nat=[given])
+    assert result["failed"] is True
+    assert result["msg"].startswith("report: cloud_nat[0]: has no gateway and no load; expected cloud_nat_result")
 
 
 def test_unreachable_and_failed_hosts_fail_the_task_after_the_report_is_written(tmp_path: Path, screen: Screen) -> None:

@@ -176,6 +176,41 @@ def test_a_file_beyond_the_limit_is_refused_and_never_held(tree: Path, faulty: F
     assert asked <= READ_LIMIT + (128 << 10)
 
 
+def test_lines_come_one_by_one_however_many_there_are(tree: Path) -> None:
+    many = [f"line {number} {'x' * 60}" for number in range(100_000)]
+    (tree / "file").write_text("\n".join(many) + "\n")
+    assert list(Host(str(tree)).lines("/file")) == many
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        (b"", []),
+        (b"a", ["a"]),
+        (b"a\n", ["a"]),
+        (b"\n\na", ["", "", "a"]),
+        (b"gr\xfc\xdfe\n\0", ["gr\\xfc\\xdfe", "\0"]),
+    ],
+)
+def test_lines_are_all_of_the_text(tree: Path, content: bytes, lines: list[str]) -> None:
+    (tree / "file").write_bytes(content)
+    assert list(Host(str(tree)).lines("/file")) == lines
+
+
+def test_a_line_without_an_end_comes_in_pieces(tree: Path) -> None:
+    (tree / "file").write_bytes(b"x" * 300_000 + b"\ny\n")
+    *pieces, last = Host(str(tree)).lines("/file")
+    assert (len("".join(pieces)), last, max(map(len, pieces)) <= 128 << 10) == (300_000, "y", True)
+
+
+def test_lines_of_no_file_are_none_and_of_a_refused_one_an_error(tree: Path, faulty: Faulty) -> None:
+    assert list(Host(str(tree)).lines("/missing")) == []
+    (tree / "file").write_text("a\n")
+    faulty(("read", 1), errno.EIO)
+    with pytest.raises(HostError, match=r"^/file: cannot read: EIO"):
+        list(Host(str(tree)).lines("/file"))
+
+
 def test_a_file_without_an_end_is_refused() -> None:
     with pytest.raises(HostError, match="holds more than 1000 bytes"):
         Host().read_bytes("/dev/zero", 1000)

@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.bulwark.node.plugins.plugin_utils import report_nat
 from ansible_collections.bulwark.node.plugins.plugin_utils.report_drawings import DRAWINGS, draw, glance, size
 from ansible_collections.bulwark.node.plugins.plugin_utils.report_html import render
-from ansible_collections.bulwark.node.tests.fakes.fleet import changed, compared, fleet, summed
+from ansible_collections.bulwark.node.tests.fakes.fleet import changed, compared, fleet, gateways, summed
 from ansible_collections.bulwark.node.tests.unit.plugins.plugin_utils.conftest import BROKEN, DOWN, built, node
 from ansible_collections.bulwark.node.tests.unit.test_schemas import example
 
@@ -67,13 +68,18 @@ def drawn(facts: dict[str, Any], key: str) -> Any:
     return found
 
 
-def replaced(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
-    facts = copy.deepcopy(FACTS)
-    at: Any = facts
+def put(given: Any, path: tuple[Any, ...], value: Any) -> Any:
+    """A copy that has ``value`` at a path."""
+    made = copy.deepcopy(given)
+    at: Any = made
     for step in path[:-1]:
         at = at[step]
     at[path[-1]] = value
-    return facts
+    return made
+
+
+def replaced(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    return dict(put(FACTS, path, value))
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -378,10 +384,22 @@ def everywhere(value: Any, made: Callable[[str], str]) -> Any:
     return made(value) if isinstance(value, str) else value
 
 
+@pytest.mark.parametrize("value", [None, True, "x", [None], {}, [{}]])
+def test_a_gateway_of_another_shape_costs_what_is_of_it_alone(value: Any) -> None:
+    whole = gateways()[:1]
+    for path in paths(whole):
+        assert len(report_nat.lines(put(whole, path, value))) == (0 if path == (0,) and value not in ({},) else 1)
+    assert render({**audit(), "cloud_nat": put(whole, (0, "plan", "now"), value)}).count('class="gateway"') == len(
+        whole
+    )
+
+
 def test_markup_stays_text_wherever_it_is() -> None:
     report = changed(compared(fleet(4)))
     hosts = {f"{name}{MARKUP}": everywhere(row, lambda text: text + MARKUP) for name, row in report["hosts"].items()}
-    hostile = {**report, "hosts": hosts, "compared": everywhere(report["compared"], lambda text: text + MARKUP)}
+    report["cloud_nat"] = gateways()
+    others = {key: everywhere(report[key], lambda text: text + MARKUP) for key in ("compared", "cloud_nat")}
+    hostile = {**report, "hosts": hosts, **others}
     page = Page(render(hostile))
     assert (page.count("script"), page.count("style"), page.count("img")) == (1, 1, 0)
     assert {key for tag, attrs in page.elements for key in attrs if key.startswith("on") or key == "style"} == set()
