@@ -63,7 +63,7 @@ class Scalar:
 
     def read(self, raw: Any) -> Any:
         # A bool is an int, and no number of ports.
-        if type(raw) is not self.kind:
+        if not isinstance(raw, self.kind) or isinstance(raw, bool) != (self.kind is bool):
             raise MalformedError
         return raw
 
@@ -79,7 +79,7 @@ class Names:
     """A list of names without an order."""
 
     def read(self, raw: Any) -> list[str]:
-        if type(raw) is not list or not all(type(each) is str for each in raw):
+        if not isinstance(raw, list) or not all(isinstance(each, str) for each in raw):
             raise MalformedError
         return sorted(set(raw))
 
@@ -175,7 +175,7 @@ class Table:
     identity: Sub
 
     def read(self, raw: Any) -> list[dict[str, Any]]:
-        if type(raw) is not list:
+        if not isinstance(raw, list):
             raise MalformedError
         if any(not isinstance(each, Mapping) or each.get(self.identity.key) is None for each in raw):
             raise MalformedError(self.identity.key)

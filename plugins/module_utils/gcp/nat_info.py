@@ -160,7 +160,7 @@ class _Asked:
 
 
 def _number(value: Any) -> int | None:
-    return value if type(value) is int else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _texts(value: Any) -> list[str]:

@@ -162,6 +162,8 @@ def test_what_a_vm_used_is_told_beside_what_it_was_allotted(info: Look, compute:
         "dropped_packets": {"OUT_OF_RESOURCES": 5},
     }
     assert first["vms"][1]["usage"]["allocated_ports"] is None
+    # Of this router alone.
+    assert first["vms"][1]["usage"]["port_usage"] == {"TCP": 9}
     assert first["usage"] == {
         "window_s": 3600,
         "port_usage": {"TCP": 61, "UDP": 2},
