@@ -67,7 +67,9 @@ def test_the_specification_of_a_role_is_that_of_its_modules(role: str) -> None:
 def test_consent_is_asked_for(role: str, consents: dict[str, Any]) -> None:
     options = generate.specification(role)
     assert {name: options[f"{role}_{name}"]["default"] for name in consents} == consents
-    consent = re.compile(rf"{role}_(?:allow_\w+|install_\w+|restart_\w+|reload|apply|always|force|takeover|lift_\w+|guests)")
+    consent = re.compile(
+        rf"{role}_(?:allow_\w+|install_\w+|restart_\w+|reload|apply|always|force|takeover|lift_\w+|guests)"
+    )
     assert {name.removeprefix(f"{role}_") for name in options if consent.fullmatch(name)} == set(consents)
 
 
