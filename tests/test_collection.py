@@ -35,7 +35,7 @@ def test_the_group_all_holds_every_module_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_documents_its_action_groups(module: str) -> None:
-    group = next((group for group in ("node", "kubernetes") if module in members(group)), "all")
+    group = next((group for group in ("node", "kubernetes", "gcp") if module in members(group)), "all")
     assert (
         f"bulwark.node.attributes.actiongroup_{group}"
         in generate.documentation(module)["extends_documentation_fragment"]

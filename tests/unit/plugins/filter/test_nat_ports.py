@@ -143,7 +143,7 @@ def test_a_gateway_breaks_where_it_is_said(load: dict[str, Any], least: int, mos
 
     if at["concurrent"] > 1:
         assert verdict(concurrent=at["concurrent"], nodes=1) == "short"
-    if at["nodes"] is not None and at["nodes"] > 0:
+    if at["nodes"] is not None and 0 < at["nodes"] <= 1_000_000:
         assert verdict(nodes=at["nodes"]) == "short"
     if judged["verdict"] == "enough":
         assert verdict() == "enough"
