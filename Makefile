@@ -126,7 +126,8 @@ gates: artifact kubernetes-oldest peers $(OTHER_CORES:%=core-%) core-newest ## w
 # What imports nothing of Ansible's is the same on each core; the newest, on another Python, has it all.
 # Of ansible-test sanity 2.18 has the tests that the default core has, and no other.
 THE_SAME := tests/unit/plugins/module_utils/node tests/unit/fakes tests/unit/tools \
-	$(filter-out %/test_prometheus.py,$(wildcard tests/unit/plugins/module_utils/reboot/test_*.py))
+	$(filter-out %/test_prometheus.py,$(wildcard tests/unit/plugins/module_utils/reboot/test_*.py)) \
+	$(filter-out %/test_credentials.py,$(wildcard tests/unit/plugins/module_utils/gcp/test_*.py))
 $(OTHER_CORES:%=core-%): core-%:
 	time $(MAKE) CORE=$* APART='$(THE_SAME)' unit $(if $(filter-out 2.18,$*),sanity)
 

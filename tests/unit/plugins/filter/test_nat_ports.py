@@ -89,7 +89,7 @@ def test_what_no_vm_can_have_is_said(dynamic: bool, most: int) -> None:
     assert [each["source"] for each in made["reasons"]].count("limit") == 1
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(LOADS)
 def test_a_plan_holds_what_it_is_for_and_the_api_takes_it(load: dict[str, Any]) -> None:
     made = nat_ports(load)
@@ -113,7 +113,7 @@ def test_a_plan_holds_what_it_is_for_and_the_api_takes_it(load: dict[str, Any]) 
         assert judged["breaks_at"]["nodes"] > load["nodes"]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     LOADS,
     st.sampled_from(["nodes", "concurrent", "new_per_second", "time_wait_s", "headroom", "typical"]),
@@ -131,7 +131,7 @@ def test_more_never_takes_fewer(load: dict[str, Any], name: str, more: int) -> N
     assert not other["feasible"] or one["feasible"]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(LOADS, st.integers(2, 57344), st.integers(64, 65536), st.one_of(st.none(), st.integers(0, 100)))
 def test_a_gateway_breaks_where_it_is_said(load: dict[str, Any], least: int, most: int, addresses: int | None) -> None:
     now = {"min_ports_per_vm": least, "max_ports_per_vm": most, "addresses": addresses}

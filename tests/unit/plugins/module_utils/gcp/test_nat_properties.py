@@ -75,7 +75,7 @@ def seen(kept: Mapping[str, Any], forgetful: bool) -> Router:
     return Router({}, {name: compute_nat.shown(item, 120, forgetful) for name, item in kept.items()})
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(first=options(), second=options(), forgetful=st.booleans())
 def test_what_was_set_is_read_back_and_no_change_again(
     first: dict[str, Any], second: dict[str, Any], forgetful: bool
@@ -188,7 +188,7 @@ class Fuzzed:
         )
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(changes=st.lists(CHANGES, max_size=3), errors=st.dictionaries(st.integers(1, 9), ERRORS, max_size=2))
 def test_whatever_an_api_answers_is_a_result_or_an_error_of_ours(
     changes: list[tuple[int, list[int], Any]], errors: dict[int, tuple[int, Any]]

@@ -356,7 +356,7 @@ def clusters(draw: st.DrawFn) -> tuple[Snapshot, list[dict[str, Any]], dict[str,
     return cluster(*nodes, etcd=etcd), rows, allowed, draw(st.integers(1, 4))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(clusters(), st.randoms(use_true_random=False))
 def test_of_any_cluster_a_plan_is_one_that_its_gates_let(
     case: tuple[Snapshot, list[dict[str, Any]], dict[str, Any], int], chance: Any

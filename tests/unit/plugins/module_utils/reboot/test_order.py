@@ -150,7 +150,7 @@ def clusters(draw: st.DrawFn) -> tuple[Pool, list[Candidate]]:
     return Pool(tuple(states)), candidates
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(clusters(), st.integers(1, 4), st.integers(1, 5), st.randoms(use_true_random=False))
 def test_of_any_cluster_no_batch_takes_more_than_may_go(
     cluster: tuple[Pool, list[Candidate]], most: int, allowed: int, chance: random.Random

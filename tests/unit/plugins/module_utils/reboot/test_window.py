@@ -25,11 +25,9 @@ from ansible_collections.bulwark.node.plugins.module_utils.reboot.window import 
 UTC = dt.timezone.utc
 HOUR = dt.timedelta(hours=1)
 SECOND = dt.timedelta(seconds=1)
-# The same examples in each run, however slow the machine is.
+# However slow the machine is.
 bounded = settings(
     max_examples=120,
-    derandomize=True,
-    deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the bulwark.node authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbook cloud_nat on nodes that are actors and a compute API on loopback, by the real ansible and each of its cores."""
+"""The playbook cloud_nat on nodes that are actors and a compute API on loopback, by the real ansible."""
 
 from __future__ import annotations
 
