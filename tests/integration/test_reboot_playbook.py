@@ -212,7 +212,7 @@ def killed(site: Site, machine: Machine, point: Point) -> Row:
 def refused(play: Play) -> None:
     """It ended by itself, and told that the machine was not rebooted."""
     assert not play.killed, play.output
-    assert "state: rebooted" not in play.output
+    assert '"state": "rebooted"' not in play.output
 
 
 def untouched(cluster: LiveCluster, name: str) -> None:
@@ -381,6 +381,59 @@ def cancelled_as_awx_does(site: Site, machine: Machine) -> None:
         assert until(lambda: controller.processes() == [], 40, 0.5)
 
 
+def hook(folder: Path, name: str, *tasks: object) -> str:
+    """A file of tasks that notes its name, and does these."""
+    path = folder / f"{name}.yml"
+    noted = {"name": name, "ansible.builtin.shell": f"echo {name} >>{folder}/noted", "delegate_to": "localhost"}
+    path.write_text(yaml.safe_dump([noted, *tasks]))
+    return str(path)
+
+
+def a_hook_fails_and_all_that_kured_has_is_done(site: Site, machine: Machine) -> None:
+    with cell(site, machine) as cluster, Controller(site) as own:
+        kinds = ("drain", "before", "after", "failed")
+        hooks = {f"reboot_hooks_{kind}": [hook(own.folder, kind)] for kind in kinds}
+        more: dict[str, Any] = {
+            **hooks,
+            "reboot_taint": "example.org/reboot=soon",
+            "reboot_pre_labels": {"example.org/state": "rebooting"},
+            "reboot_post_labels": {"example.org/state": "done"},
+            "reboot_annotate": "true",
+            "reboot_windows": [{"start": "0:00", "end": "24:00"}],
+        }
+        wrong = hook(own.folder, "wrong", {"ansible.builtin.fail": {"msg": "the balancer says no"}})
+        run = play(site, cluster, [machine], **{**more, "reboot_hooks_before": [wrong]})
+        assert run.rc not in (0, None)
+        assert "the balancer says no" in run.output
+        assert unsound(cluster, machine.name, reboots=0) == []
+        assert (own.folder / "noted").read_text().split() == ["drain", "wrong", "failed"]
+        (own.folder / "noted").unlink()
+        # Whom an administrator has cordoned stays so.
+        cluster.store.edit("nodes", "", machine.name, {"spec": {"unschedulable": True}})
+        run = play(site, cluster, [machine], **more)
+        assert run.rc == 0, run.output
+        assert (own.folder / "noted").read_text().split() == ["drain", "before", "after"]
+        assert (cluster.cordoned(), cluster.reboots(machine.name)) == ({machine.name, CLOSED}, 1)
+        node = cluster.node(machine.name)
+        assert node["metadata"]["labels"]["example.org/state"] == "done"
+        assert set(cluster.annotations(machine.name)) == {REBOOTED, "weave.works/kured-most-recent-reboot-needed"}
+        assert "example.org/reboot" not in {taint["key"] for taint in node["spec"].get("taints", ())}
+
+
+def drain_is_refused_and_forced(site: Site, machine: Machine) -> None:
+    with cell(site, machine) as cluster:
+        cluster.make.pod("bare", machine.name, None)
+        run = play(site, cluster, [machine])
+        assert run.rc not in (0, None)
+        assert "bare" in run.output
+        assert unsound(cluster, machine.name, reboots=0) == []
+        run = play(site, cluster, [machine], reboot_force=True)
+        assert run.rc == 0, run.output
+        (boot,) = cluster.boots
+        assert (boot.cordoned, boot.locked, "bare" in boot.pods) == (True, True, True)
+        assert (cluster.cordoned(), cluster.holders()) == ({CLOSED}, ())
+
+
 SCENARIOS = (
     predicts_and_changes_nothing,
     budget_never_opens,
@@ -391,6 +444,8 @@ SCENARIOS = (
     server_is_away_at_each_step,
     successor_waits_for_the_lock,
     cancelled_as_awx_does,
+    a_hook_fails_and_all_that_kured_has_is_done,
+    drain_is_refused_and_forced,
 )
 
 
