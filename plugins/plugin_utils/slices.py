@@ -17,7 +17,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.bulwark.node.plugins.module_utils.kube.client import ARGUMENT_SPEC
 
-__all__ = ["SlicedAction", "number"]
+__all__ = ["SlicedAction"]
 
 _SLICE = 20
 """Seconds. AWX takes a job that says nothing for minutes for a dead one, and so do people."""
@@ -44,7 +44,7 @@ class SlicedAction(ActionBase):
         """What one call would have returned that goes on for as long as it takes."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = self.arguments(task_vars or {})
-        end = time.monotonic() + number(arguments.get("timeout"), _TIMEOUT)
+        end = time.monotonic() + _number(arguments.get("timeout"), _TIMEOUT)
         lock = Lock.of(self.MODULE, arguments)
         so_far: dict[str, Any] | None = None
         ended_at = 0.0
@@ -79,7 +79,7 @@ class SlicedAction(ActionBase):
     def arguments(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """The task's, as the first slice is given them."""
         given = dict(self._task.args)
-        return {**given, "slice": min(number(given.get("slice"), _SLICE), _SLICE)}
+        return {**given, "slice": min(_number(given.get("slice"), _SLICE), _SLICE)}
 
     def begins(self, arguments: Mapping[str, Any]) -> bool:
         """Whether the first call begins something: it needs an answer at once."""
@@ -143,7 +143,7 @@ class Lock:
         if not isinstance(given, Mapping):
             raise AnsibleActionFail(f"{module}: lock: got {given!r}, expected the options of bulwark.node.reboot_lock")
         server = {name: arguments[name] for name in _SERVER if arguments.get(name) is not None}
-        ttl, least = number(given.get("ttl"), _TTL), 3 * arguments["slice"]
+        ttl, least = _number(given.get("ttl"), _TTL), 3 * arguments["slice"]
         if ttl < least:
             # It is renewed between the slices alone.
             raise AnsibleActionFail(
@@ -162,7 +162,7 @@ class Lock:
         self.since, self.known = time.monotonic(), True
 
 
-def number(given: Any, default: int) -> int:
+def _number(given: Any, default: int) -> int:
     """An option as far as it is a number; what it is not the module says."""
     try:
         return int(given)

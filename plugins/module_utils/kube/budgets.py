@@ -21,9 +21,9 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.pods import Obje
 from ansible_collections.bulwark.node.plugins.module_utils.kube.refusals import Refusal
 from ansible_collections.bulwark.node.plugins.module_utils.kube.selectors import of_object
 
-__all__ = ["VERDICTS", "Verdict", "answered", "judge", "refused", "show", "worst"]
+__all__ = ["Verdict", "answered", "judge", "refused", "show", "worst"]
 
-VERDICTS = ("possible", "slow", "migrating", "waiting", "impossible")
+_VERDICTS = ("possible", "slow", "migrating", "waiting", "impossible")
 """From the best to the worst: now; as others become ready elsewhere; once its guest is elsewhere; once something else has
 happened; never, unless somebody changes it."""
 
@@ -48,8 +48,8 @@ class Verdict:
 
 
 def worst(verdicts: Iterable[str]) -> str:
-    """The last of VERDICTS that is among them, ``possible`` where there are none."""
-    return max(verdicts, key=VERDICTS.index, default="possible")
+    """The last of _VERDICTS that is among them, ``possible`` where there are none."""
+    return max(verdicts, key=_VERDICTS.index, default="possible")
 
 
 def judge(evicted: Sequence[Object], budgets: Iterable[Object]) -> dict[str, Verdict]:

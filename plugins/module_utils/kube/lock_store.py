@@ -32,7 +32,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.reboot.lock import (
 )
 from ansible_collections.bulwark.node.plugins.module_utils.reboot.lock_value import NANO, Entry, decode, encode, moment
 
-__all__ = ["KuredStore", "LeaseStore", "node_state"]
+__all__ = ["KuredStore", "LeaseStore"]
 
 # RFC 1123, as Kubernetes has it of a node: what is none is no node that could be gone.
 _NODE_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", re.ASCII)
@@ -79,7 +79,7 @@ class KuredStore:
 
     def state(self, node: str) -> str | None:
         """What the node of this name is like. Raises KubeError."""
-        return node_state(self.client, node)
+        return _node_state(self.client, node)
 
     def _sight(self, item: Object) -> Sight:
         annotations = item["metadata"].get("annotations") or {}
@@ -123,7 +123,7 @@ class LeaseStore:
 
     def state(self, node: str) -> str | None:
         """What the node of this name is like. Raises KubeError."""
-        return node_state(self.client, node)
+        return _node_state(self.client, node)
 
     def _get(self) -> Object | None:
         return self.client.find(LEASES, self.name, self.namespace)
@@ -149,7 +149,7 @@ class LeaseStore:
         return {"metadata": metadata, "spec": spec}
 
 
-def node_state(client: Client, name: str) -> str | None:
+def _node_state(client: Client, name: str) -> str | None:
     """What the node of this name is like; None where no node can have it. Raises KubeError."""
     if not _NODE_NAME.fullmatch(name):
         return None

@@ -18,14 +18,13 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.events import te
 from ansible_collections.bulwark.node.plugins.module_utils.kube.reboot_proof import Wait, daemon_pods, unanswered
 from ansible_collections.bulwark.node.plugins.module_utils.kube.reboot_record import (
     CHANGES,
-    ID,
     Step,
     quarantine_of,
     record_of,
     seen,
     what_happened,
 )
-from ansible_collections.bulwark.node.plugins.module_utils.reboot.run_id import check_run_id
+from ansible_collections.bulwark.node.plugins.module_utils.reboot.run_id import RUN_ID, check_run_id
 
 __all__ = ["NODE_REBOOT_SPEC", "act"]
 
@@ -103,7 +102,7 @@ class _Call:
             if state in states and not self.params[name]:
                 raise OptionError(name, self.params[name], f"a text, as state is {state}")
         boot_id = self.params["boot_id"]
-        if boot_id and not ID.fullmatch(boot_id):
+        if boot_id and not RUN_ID.fullmatch(boot_id):
             raise OptionError("boot_id", boot_id, "what the machine's /proc/sys/kernel/random/boot_id has, in one line")
         for name in ("timeout", "slice"):
             if self.params[name] < 1:

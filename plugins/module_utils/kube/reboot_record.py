@@ -38,10 +38,10 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import (
     printable,
     text,
 )
+from ansible_collections.bulwark.node.plugins.module_utils.reboot.run_id import RUN_ID
 
 __all__ = [
     "CHANGES",
-    "ID",
     "Quarantine",
     "Record",
     "Step",
@@ -55,8 +55,6 @@ __all__ = [
 Object = dict[str, Any]
 
 _EFFECT = "PreferNoSchedule"
-ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
-"""What runs and boots have for an id."""
 # Namespace and name; they become parts of a path.
 _DAEMON_SET = re.compile(r"[a-z0-9][-a-z0-9]*/[a-z0-9][-a-z0-9.]*", re.ASCII)
 # Characters of a reason.
@@ -186,7 +184,8 @@ def _object(written: str) -> Any:
 
 
 def _is_id(given: Any) -> bool:
-    return isinstance(given, str) and ID.fullmatch(given) is not None
+    """Of runs and of boots: both are written in the same letters."""
+    return isinstance(given, str) and RUN_ID.fullmatch(given) is not None
 
 
 def _are_known(record: Record) -> bool:

@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _NAMED = 10
+_CONSENT = "Set allow_outage where its absence is acceptable"
 
 
 @dataclass(frozen=True)
@@ -194,9 +195,6 @@ def quorum_reasons(members: Mapping[str, bool], name: str, allow_outage: bool) -
     if sick:
         return [Reason("etcd", f"{detail}: no healthy member is seen on {_listed(sick, len(sick))}")]
     return [Reason("etcd", f"{detail}. {_CONSENT}")]
-
-
-_CONSENT = "Set allow_outage where its absence is acceptable"
 
 
 def _sole(pool: Pool, up: frozenset[str], node: NodeState, what: str, allow_outage: bool) -> list[Reason]:

@@ -9,13 +9,13 @@ import re
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import OptionError
 
-__all__ = ["check_run_id"]
+__all__ = ["RUN_ID", "check_run_id"]
 
-_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 
 
 def check_run_id(given: str) -> str:
     """The option run_id as it is. Raises OptionError."""
-    if not _RUN.fullmatch(given):
+    if not RUN_ID.fullmatch(given):
         raise OptionError("run_id", given, "letters, digits, '.', '_' and '-', at most 128, the same in the whole run")
     return given
