@@ -63,7 +63,7 @@ class Scalar:
 
     def read(self, raw: Any) -> Any:
         # A bool is an int, and no number of ports.
-        if not isinstance(raw, self.kind) or isinstance(raw, bool) != (self.kind is bool):
+        if raw.__class__ is not self.kind:
             raise MalformedError
         return raw
 
