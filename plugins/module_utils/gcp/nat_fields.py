@@ -27,6 +27,7 @@ __all__ = [
     "NAT",
     "OUTPUT_ONLY",
     "RESETTABLE",
+    "UNKNOWN_DEFAULTS",
     "check",
     "defaulted",
     "effective",
@@ -102,6 +103,9 @@ RESETTABLE = tuple(
     sub.option for sub in NAT.subs if sub.option not in (*_FOREVER, "source_subnetwork_ip_ranges_to_nat")
 )
 """What has a default to go back to."""
+
+UNKNOWN_DEFAULTS = ("auto_network_tier", "tcp_time_wait_timeout_sec")
+"""Whose default the server alone knows: the project's, and one that depends on the gateway's age."""
 
 TIMEOUTS = tuple(sub.option for sub in NAT.subs if sub.option.endswith("_timeout_sec"))
 

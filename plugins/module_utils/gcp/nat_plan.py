@@ -87,7 +87,7 @@ def plan(router: Router, wanted: Desired, where: Place) -> Plan:
         _check(fields, before, after)
         changes.append({"kind": "create", "target": wanted.name, "before": None, "after": after})
         return Plan(wanted.name, _sendable(predicted), before, after, changes, [])
-    changes = _changes(before, after, [name for name in wanted.reset if KEYS[name] in item])
+    changes = _changes(before, after, wanted.reset)
     if changes:
         # Else the server has judged it.
         _check(fields, before, after)
@@ -180,11 +180,11 @@ def _drains(fields: Mapping[str, Any]) -> bool:
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any], reset: Sequence[str]) -> list[Mapping[str, Any]]:
-    """The fields that get another value, and those of ``reset``, which lose theirs, though it be the default."""
+    """The fields that get another value. One of ``reset`` that has the default already is none: the server may say defaults."""
     return [
         {"kind": "reset" if name in reset else "set", "target": name, "before": before[name], "after": after[name]}
         for name in before
-        if name in reset or before[name] != after[name]
+        if before[name] != after[name]
     ]
 
 
