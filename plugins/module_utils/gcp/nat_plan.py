@@ -128,7 +128,9 @@ def _filled(wanted: Desired, before: Mapping[str, Any] | None) -> dict[str, Any]
             **old.get("log_config", {}),
             **fields["log_config"],
         }
-    _drain(fields, old, "nat_ips", "drain_nat_ips", wanted.drain)
+    # Google's own addresses take the place of all others.
+    if fields.get("nat_ip_allocate_option") != "AUTO_ONLY":
+        _drain(fields, old, "nat_ips", "drain_nat_ips", wanted.drain)
     # What drains from now on is active no more, without being said twice.
     if "drain_nat_ips" in fields and "nat_ips" not in fields and old:
         fields["nat_ips"] = [each for each in old["nat_ips"] if each not in fields["drain_nat_ips"]]

@@ -28,6 +28,11 @@ HOST = "https://www.googleapis.com/compute/v1/"
 OTHER = "https://compute.googleapis.com/compute/v1/"
 MANUAL = {"natIpAllocateOption": "MANUAL_ONLY"}
 ACTION = {"source_nat_active_ips": ["x"]}
+RULE = {
+    "ruleNumber": 1,
+    "match": "destination.ip == '192.0.2.1'",
+    "action": {"sourceNatActiveIps": ["projects/a-project/regions/europe-west3/addresses/x"]},
+}
 CEL = "destination.ip == '192.0.2.1'"
 
 
@@ -230,6 +235,17 @@ def test_a_field_of_no_form_of_the_api_is_named(fields: dict[str, Any], where: s
             {"type": "PRIVATE", "rules": [{"rule_number": 1, "match": "x", "action": ACTION}]},
             "source_nat_active_ips: got .*none with type PRIVATE",
         ),
+        ({"rules": [{"rule_number": 1, "match": "", "action": ACTION}]}, r"rules\[1\].match: got '', expected an expr"),
+        ({"rules": [{"rule_number": 1, "match": "x", "action": {}}]}, r"rules\[1\].action: got 'nothing active'"),
+        # The address is no name of it.
+        ({"nat_ips": ["203.0.113.5"]}, "nat_ips: got .*203.0.113.5', expected the name of one of the addresses"),
+        ({"drain_nat_ips": [""]}, "drain_nat_ips: got '', expected the name"),
+        ({"nat_ips": ["projects/p/global/addresses/x"]}, "nat_ips: got .*the name of one of the addresses"),
+        ({"subnetworks": [{"name": "10.0.0.0/24"}]}, r"subnetworks\[\].name: got .*one of the subnetworks"),
+        (
+            {"rules": [{"rule_number": 1, "match": "x", "action": {"source_nat_active_ips": ["203.0.113.5"]}}]},
+            r"rules\[1\].action.source_nat_active_ips: got",
+        ),
         ({"reset": ["min_ports_per_vm"], "min_ports_per_vm": 64}, "reset: min_ports_per_vm: got 'set as well'"),
     ],
 )
@@ -345,6 +361,11 @@ def test_a_reset_leaves_the_field_out() -> None:
     [
         (nat(natIps=addresses("x"), drainNatIps=addresses("y"), **MANUAL), {"nat_ip_allocate_option": "AUTO_ONLY"}, {}),
         (
+            nat(natIps=addresses("x"), drainNatIps=addresses("y"), **MANUAL),
+            {"nat_ip_allocate_option": "AUTO_ONLY", "nat_ips": []},
+            {},
+        ),
+        (
             nat(autoNetworkTier="PREMIUM"),
             {"nat_ip_allocate_option": "MANUAL_ONLY", "nat_ips": ["x"]},
             {**MANUAL, "natIps": [f"{HOST}{BASE}/addresses/x"]},
@@ -442,6 +463,17 @@ def subnetwork(**fields: Any) -> dict[str, Any]:
         (nat(natIps=addresses("x"), drainNatIps=addresses("y"), **MANUAL), {"drain_nat_ips": []}, ["drain_nat_ips"]),
         (nat(natIps=addresses("x"), drainNatIps=addresses("y"), **MANUAL), {"nat_ips": ["x", "y"]}, []),
         (nat(rules=[{"ruleNumber": 1, "match": CEL}]), {"rules": []}, ["rules[1]"]),
+        (nat(), {"rules": [{"rule_number": 1, "match": CEL, "action": ACTION}]}, ["rules[1]"]),
+        (nat(rules=[RULE]), {"rules": [{"rule_number": 1, "match": "x", "action": ACTION}]}, ["rules[1].match"]),
+        (nat(rules=[RULE]), {"rules": [{"rule_number": 1, "match": CEL, "action": ACTION, "description": "x"}]}, []),
+        (
+            nat(type="PRIVATE", rules=[{**RULE, "action": {"sourceNatActiveRanges": [f"{BASE}/subnetworks/s"]}}]),
+            {
+                "drain": False,
+                "rules": [{"rule_number": 1, "match": CEL, "action": {"source_nat_active_ranges": ["t"]}}],
+            },
+            ["rules[1].action.source_nat_active_ranges"],
+        ),
         (
             nat(),
             {"source_subnetwork_ip_ranges_to_nat": "ALL_SUBNETWORKS_ALL_PRIMARY_IP_RANGES"},
