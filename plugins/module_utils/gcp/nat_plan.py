@@ -170,8 +170,12 @@ def _check(fields: Mapping[str, Any], before: Mapping[str, Any] | None, after: M
     for name in _FIXED:
         if before is not None and before[name] != after[name]:
             raise OptionError(name, after[name], f"{before[name]}, which no change of a NAT changes: make another one")
+    old = before or {"nat_ips": (), "drain_nat_ips": ()}
     if before is None and (fields.get("drain_nat_ips") or _drains(fields)):
         raise OptionError("drain_nat_ips", "set", "none for a NAT that is new: nothing drains yet")
+    strange = sorted(set(fields.get("drain_nat_ips") or ()) - {*old["nat_ips"], *old["drain_nat_ips"]})
+    if strange:
+        raise OptionError("drain_nat_ips", strange, "addresses that the NAT has")
     nat_fields.check({**fields, "type": after["type"]})
     nat_fields.check(after, whole=True)
 

@@ -283,6 +283,15 @@ def test_options_that_do_not_go_together_are_refused(options: dict[str, Any], te
             {"nat_ip_allocate_option": "MANUAL_ONLY", "nat_ips": ["x"], "drain_nat_ips": ["y"]},
             "drain_nat_ips: got 'set', expected none for a NAT that is new",
         ),
+        (
+            None,
+            {
+                "nat_ip_allocate_option": "AUTO_ONLY",
+                "rules": [{"rule_number": 1, "match": CEL, "action": {**ACTION, "source_nat_drain_ips": ["y"]}}],
+            },
+            "drain_nat_ips: got 'set', expected none for a NAT that is new",
+        ),
+        (nat(natIps=addresses("x"), **MANUAL), {"drain_nat_ips": ["y"]}, "drain_nat_ips: got .*/y'., .* the NAT has"),
     ],
 )
 def test_what_would_not_go_together_with_the_rest_is_refused(item: Any, options: dict[str, Any], text: str) -> None:

@@ -237,7 +237,7 @@ def test_a_sibling_that_changes_meanwhile_is_warned_of(compute: FakeCompute, run
 def test_what_is_overwritten_at_once_is_set_again(compute: FakeCompute, run: Act) -> None:
     compute.add(nat())
     compute.polls = 0
-    compute.meanwhile("routers.get", write(compute, "a-nat", minPortsPerVm=64), nth=3)
+    compute.meanwhile("routers.get", write(compute, "a-nat", minPortsPerVm=96), nth=3)
     done = run(min_ports_per_vm=128, udp_idle_timeout_sec=60)
     assert (done["changed"], done["after"]["min_ports_per_vm"], len(patches(compute))) == (True, 128, 2)
     assert {each["target"]: each["before"] for each in done["changes"]} == {
@@ -278,6 +278,8 @@ def test_what_the_server_says_of_its_own_default_is_taken_for_it(compute: FakeCo
     done = run(reset=["auto_network_tier", "tcp_time_wait_timeout_sec"], allow_disruption=True)
     assert (done["changed"], done["after"]["auto_network_tier"], len(patches(compute))) == (True, "PREMIUM", 1)
     assert done["after"]["tcp_time_wait_timeout_sec"] == 120
+    again = run(reset=["auto_network_tier"], allow_disruption=True)
+    assert (again["changed"], again["changes"], len(patches(compute))) == (False, [], 2)
 
 
 def test_who_never_stops_writing_ends_it(compute: FakeCompute, run: Act) -> None:
