@@ -271,8 +271,8 @@ options:
             type: list
             elements: str
 notes:
-  - It takes the rights C(compute.routers.get), C(compute.routers.update) and C(compute.regionOperations.get), for O(nat_ips) also
-    C(compute.addresses.use), and for subnetworks C(compute.subnetworks.use).
+  - It takes the rights C(compute.routers.get), C(compute.routers.update), C(compute.networks.updatePolicy) and
+    C(compute.regionOperations.get), for O(nat_ips) also C(compute.addresses.use), and for subnetworks C(compute.subnetworks.use).
   - Between the last look at the router and its change somebody else may still be faster by some milliseconds, which the API has no way to exclude.
     With the right C(compute.regionOperations.list) such an operation is warned of, with whose it is.
 seealso:
