@@ -60,7 +60,8 @@ options:
     required: true
   reset:
     description:
-      - Fields that get their default back. They must not be given as well.
+      - Fields that get their default back. They must not be given as well. One that has its default is left as it is, whoever set it.
+      - The default of V(auto_network_tier) is the project's. Where the server tells it as if it had been set, it is given up in each run.
     type: list
     elements: str
     choices:
@@ -270,8 +271,8 @@ options:
             type: list
             elements: str
 notes:
-  - It takes the rights C(compute.routers.get), C(compute.routers.update) and C(compute.regionOperations.get), for O(nat_ips) also
-    C(compute.addresses.use), and for subnetworks C(compute.subnetworks.use).
+  - It takes the rights C(compute.routers.get), C(compute.routers.update), C(compute.networks.updatePolicy) and
+    C(compute.regionOperations.get), for O(nat_ips) also C(compute.addresses.use), and for subnetworks C(compute.subnetworks.use).
   - Between the last look at the router and its change somebody else may still be faster by some milliseconds, which the API has no way to exclude.
     With the right C(compute.regionOperations.list) such an operation is warned of, with whose it is.
 seealso:

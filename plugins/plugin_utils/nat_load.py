@@ -112,9 +112,12 @@ def from_usage(nat: Any, time_wait_s: int) -> dict[str, Any]:
             unmeasured.append({"name": _text(vm.get("name") if isinstance(vm, Mapping) else vm), "reason": _text(exc)})
     dropped = usage.get("dropped_packets")
     lost = dropped.get("OUT_OF_RESOURCES") if isinstance(dropped, Mapping) else None
+    lost = lost if is_whole(lost) and lost >= 0 else None
+    reason = f"{lost} packets were dropped for want of ports: there would have been more connections"
+    less = [{"name": _text(nat.get("name")), "reason": reason}] if lost else []
     if not peaks and not unmeasured:
         unmeasured.append({"name": _text(nat.get("name")), "reason": "Cloud Monitoring has no figure of any VM"})
-    return _load("monitoring", peaks, unmeasured, [], lost if is_whole(lost) and lost >= 0 else None)
+    return _load("monitoring", peaks, unmeasured, less, lost)
 
 
 def _of_vm(vm: Any, time_wait_s: int) -> list[_Peak]:

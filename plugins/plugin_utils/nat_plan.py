@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.bulwark.node.plugins.module_utils.gcp.nat_forms import link
 from ansible_collections.bulwark.node.plugins.plugin_utils import nat_ports
 from ansible_collections.bulwark.node.plugins.plugin_utils.nat_ports import NatError
 from ansible_collections.bulwark.node.plugins.plugin_utils.plain import is_whole
@@ -30,7 +31,8 @@ class Wishes:
     nodes: int | None = None
     headroom: Any = None
     dynamic: bool | None = None
-    new_addresses: Sequence[str] = ()
+    new_addresses: Any = ()
+    """Names or links, in a list or, as -e NAME=VALUE and surveys have it, in a text with commas."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,13 @@ def told(router: Any, nat: Any, load: Any, wishes: Wishes) -> dict[str, Any]:
     now["addresses"] = None if gateway.automatic else len(gateway.addresses)
     made["now"] = nat_ports.breaking(nat_ports.load_of({**given, "dynamic": gateway.dynamic}), now)
     settings, ports = _settings(gateway, made, dynamic)
+    if measured.get("dropped_packets"):
+        # It has failed already, and what it could not carry was not measured.
+        made["now"]["verdict"] = "short"
     # What it has already is kept, and takes as many addresses.
     addresses = max(made["addresses"], 0 if dynamic else nat_ports.addresses_for(nodes, nat_ports.reserved(ports)))
-    new = _addresses(gateway, addresses, wishes.new_addresses, settings, blocked)
+    named = _named(wishes.new_addresses, f"projects/{router.get('project')}/regions/{router.get('region')}")
+    new = _addresses(gateway, addresses, named, settings, blocked)
     _obstacles(router, gateway, made, dynamic, settings, blocked)
     return {**result, "plan": {**made, "addresses": addresses}, "settings": settings, "new_addresses": new}
 
@@ -139,7 +145,7 @@ def _addresses(
     detail = f"it has {have} addresses and takes {wanted}: connections will come from {new} that nobody outside knows"
     blocked.append(_block("new_addresses", detail, _ALLOW_NEW_ADDRESSES))
     if not gateway.automatic:
-        unused = [name for name in named if _path(name) not in map(_path, gateway.addresses)]
+        unused = [path for path in named if path not in map(link, gateway.addresses)]
         if len(unused) < new:
             blocked.append(
                 _block(
@@ -215,9 +221,14 @@ def _whole(values: Mapping[str, Any], name: str) -> int | None:
     return value
 
 
-def _path(text: str) -> str:
-    """An address by its path, whichever host and version its link has."""
-    return text[text.find("projects/") :] if "projects/" in text else text
+def _named(given: Any, region: str) -> list[str]:
+    """The paths of addresses, each once. Raises NatError."""
+    if isinstance(given, str):
+        given = [name for name in given.split(",") if name.strip()]
+    names = list(given) if isinstance(given, (list, tuple)) else [given]
+    if not all(isinstance(name, str) and name.strip() for name in names):
+        raise NatError(f"new_addresses: is {escape(repr(given)[:100])}; expected a list of names of addresses")
+    return list(dict.fromkeys(link(name.strip(), region, "addresses") for name in names))
 
 
 def _block(source: str, detail: str, consent: str | None = None) -> dict[str, Any]:

@@ -126,6 +126,7 @@ def _words(name: str) -> str:
 
 def _page(report: Mapping[str, Any]) -> dict[str, Any]:
     hosts, controls = _audited(report)
+    gateways = report_nat.rows(report.get("cloud_nat"))
     for control in controls.values():
         control.hosts.sort(key=lambda host: STATUSES.index(host["status"]))
     ordered = sorted(controls.values(), key=lambda control: control.rank)
@@ -149,11 +150,11 @@ def _page(report: Mapping[str, Any]) -> dict[str, Any]:
         "by_severity": report["summary"]["findings"]["fail_by_severity"],
         "by_status": report["summary"]["findings"]["by_status"],
         "strip": _strip(report["summary"]["findings"]["fail_by_severity"]),
-        "headline": _headline(hosts),
+        "headline": "; ".join(filter(None, (report_nat.headline(gateways), _headline(hosts)))),
         "host_counts": _host_counts(hosts),
         "run": _run(hosts, report["summary"]),
         "compared": _compared(report.get("compared"), hosts),
-        "gateways": report_nat.rows(report.get("cloud_nat")),
+        "gateways": gateways,
     }
 
 

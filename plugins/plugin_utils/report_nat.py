@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-__all__ = ["lines", "rows"]
+__all__ = ["headline", "lines", "rows", "totals"]
 
 _Tone = Literal["bad", "warn", "good", "quiet"]
 _TONES: dict[str, _Tone] = {"short": "bad", "tight": "warn", "enough": "good", "unknown": "quiet"}
@@ -24,6 +24,20 @@ def rows(gateways: Any) -> list[dict[str, Any]]:
     given = gateways if isinstance(gateways, list) else []
     made = [_row(each) for each in given if isinstance(each, Mapping)]
     return sorted(made, key=lambda row: (_ORDER.index(row["verdict"]), row["name"], row["place"]))
+
+
+def headline(shown: Sequence[Mapping[str, Any]]) -> str:
+    """Which of the rows run short, as one reads it first; empty where none does. What was applied since is short no more."""
+    short = [row["name"] for row in shown if row["verdict"] == "short" and not row["applied"]]
+    what = f"Cloud NAT {short[0]} is" if len(short) == 1 else f"{len(short)} Cloud NAT gateways are"
+    return f"{what} too small" if short else ""
+
+
+def totals(gateways: Any) -> str:
+    """How many gateways there are of each verdict, behind the other totals; empty where there is none."""
+    verdicts = [row["verdict"] for row in rows(gateways)]
+    counts = [f"{verdicts.count(each)} {each}" for each in _ORDER if each in verdicts]
+    return f"; Cloud NAT: {', '.join(counts)}" if counts else ""
 
 
 def lines(gateways: Any) -> list[tuple[_Tone, str]]:

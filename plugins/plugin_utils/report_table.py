@@ -71,7 +71,8 @@ def table(report: Mapping[str, Any], width: int) -> list[Line]:
     rows = sorted([*_rows(report), *_compared_rows(report)], key=lambda row: (row.rank, row.control, row.host))
     lines = [*_layout(rows, width), Line("")] if rows else []
     lines += _remedies(report, width) + _gateways(report, width)
-    told = _totals(report["summary"]) + _compared_totals(report["compared"])
+    gateways = report_nat.totals(report.get("cloud_nat"))
+    told = _totals(report["summary"]) + gateways + _compared_totals(report["compared"])
     return lines + [Line(part) for part in _wrap(told, width)]
 
 

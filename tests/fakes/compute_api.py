@@ -74,7 +74,8 @@ class ProblemError(Exception):
 
 @dataclass
 class FakeCompute:
-    """``time_wait``: what is in force for who sets none; ``forgetful``: defaults are not given back, though they were set.
+    """``time_wait``: what is in force for who sets none; ``forgetful``: defaults are not given back, though they were set;
+    ``talkative``: some are given back, though they were not.
 
     ``polls``: how often an operation is RUNNING before it is DONE; ``failing``: errors of the operations to come, each a code.
     ``denied``: calls to which nobody has the right. ``page``: how many VMs a page has at most.
@@ -82,6 +83,7 @@ class FakeCompute:
 
     time_wait: int = 120
     forgetful: bool = False
+    talkative: bool = False
     polls: int = 1
     page: int = 500
     routers: dict[str, Object] = field(default_factory=dict)
@@ -245,7 +247,10 @@ class FakeCompute:
             raise ProblemError(404, "notFound", f"The resource '{path}' was not found")
         if method.id == "compute.routers.get":
             router = self.routers[path]
-            nats = [compute_nat.shown(each, self.time_wait, self.forgetful) for each in router.get("nats", ())]
+            nats = [
+                compute_nat.shown(each, self.time_wait, self.forgetful, self.talkative)
+                for each in router.get("nats", ())
+            ]
             found = {key: value for key, value in router.items() if key != "nats"}
             return {**found, "nats": nats} if nats else found
         if method.id == "compute.routers.patch":

@@ -26,6 +26,15 @@ DEFAULTS: Mapping[str, Any] = {
     "tcpTransitoryIdleTimeoutSec": 30,
     "logConfig": {"enable": False, "filter": "ALL"},
 }
+# What gcloud shows of a NAT that was made without them.
+_SAID = {
+    "autoNetworkTier": "PREMIUM",
+    "enableDynamicPortAllocation": False,
+    "enableEndpointIndependentMapping": False,
+    "endpointTypes": ["ENDPOINT_TYPE_VM"],
+    "logConfig": {"enable": False, "filter": "ALL"},
+    "type": "PUBLIC",
+}
 _HOST = "https://www.googleapis.com/compute/v1/"
 
 
@@ -46,16 +55,18 @@ def merged(target: Any, patch: Any) -> Any:
     return found
 
 
-def shown(nat: Mapping[str, Any], time_wait: int, forgetful: bool) -> Object:
+def shown(nat: Mapping[str, Any], time_wait: int, forgetful: bool, talkative: bool = False) -> Object:
     """A NAT as GET gives it: no empty lists, links under another host, and what is in force for TIME_WAIT.
 
-    ``forgetful``: what was set to its default is not given back, either.
+    ``forgetful``: what was set to its default is not given back, either. ``talkative``: some defaults are, though nobody set them.
     """
     found = {key: _absolute(value) for key, value in nat.items() if value not in ([], {})}
     if forgetful:
         dynamic = bool(nat.get("enableDynamicPortAllocation"))
         defaults = {**DEFAULTS, "minPortsPerVm": 32, "maxPortsPerVm": 65536} if dynamic else DEFAULTS
         found = {key: value for key, value in found.items() if value != defaults.get(key)}
+    if talkative:
+        found = {**_SAID, **found}
     return {**found, "effectiveTcpTimeWaitTimeoutSec": nat.get("tcpTimeWaitTimeoutSec", time_wait)}
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Iterator
@@ -107,8 +108,13 @@ def test_nodes_are_watched_and_a_plan_is_shown_and_printed_for_another_tool(stag
 def test_a_plan_is_applied_with_each_consent_once(stage: Stage, compute: FakeCompute) -> None:
     stage.actor("a", {})
     variables = {**GIVEN, "cloud_nat_new_addresses": NEW, "cloud_nat_apply": "true"}
+    found = copy.deepcopy(compute.nats())
+    other = {**found, "a-nat": {**found["a-nat"], "udpIdleTimeoutSec": 60}}
+    compute.meanwhile("routers.get", lambda: compute.change(*other.values()), nth=2)
     refused = play(stage, **variables)
     assert refused.rc == 2
+    assert "Somebody changed the gateway while it was measured: run this again." in refused.said
+    compute.change(*found.values())
     assert "Nothing was changed. it has 1 addresses and takes 3" in refused.said
     assert "(cloud_nat_allow_new_addresses allows it)" in refused.said
     variables["cloud_nat_allow_new_addresses"] = "true"

@@ -23,6 +23,7 @@ _OWNERS = (
     ("terraform", re.compile(r"goog-terraform-provisioned|terraform|opentofu", re.IGNORECASE)),
     ("config_connector", re.compile(r"cnrm|config[-_ ]?connector", re.IGNORECASE)),
 )
+_MAY_CLOSE = "which may close those that are open"
 _CLOSED = "connections through them are closed at once"
 
 
@@ -94,7 +95,9 @@ def _gone(before: Values, after: Values, active: str, draining: str, where: str)
 
 
 def _of_rules(before: Values, after: Values) -> Iterator[tuple[str, str]]:
-    left = {rule["rule_number"]: rule["action"] for rule in after["rules"]}
+    left = {rule["rule_number"]: rule for rule in after["rules"]}
+    for number in sorted(set(left) - {rule["rule_number"] for rule in before["rules"]}):
+        yield f"rules[{number}]", f"added: connections that match it get its addresses or ranges, {_MAY_CLOSE}"
     for rule in before["rules"]:
         number, action = rule["rule_number"], rule["action"]
         if number not in left:
@@ -103,9 +106,11 @@ def _of_rules(before: Values, after: Values) -> Iterator[tuple[str, str]]:
                 f"removed: connections by its addresses or ranges are closed: {printable(rule['match'], 100)}",
             )
             continue
+        if left[number]["match"] != rule["match"]:
+            yield f"rules[{number}].match", f"other connections get its addresses or ranges, {_MAY_CLOSE}"
         for kind in ("ips", "ranges"):
             active, draining = f"source_nat_active_{kind}", f"source_nat_drain_{kind}"
-            yield from _gone(action, left[number], active, draining, f"rules[{number}].action.")
+            yield from _gone(action, left[number]["action"], active, draining, f"rules[{number}].action.")
 
 
 def _of_ranges(before: Values, after: Values) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,8 @@ from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.gcp import nat_fields
 from ansible_collections.bulwark.node.plugins.module_utils.gcp.client import Place
-from ansible_collections.bulwark.node.plugins.module_utils.gcp.nat_plan import Plan
+from ansible_collections.bulwark.node.plugins.module_utils.gcp.errors import printable
+from ansible_collections.bulwark.node.plugins.module_utils.gcp.nat_plan import KEYS, Plan
 
 __all__ = ["emit"]
 
@@ -26,6 +27,9 @@ _RANGES = {
     "ALL_SUBNETWORKS_ALL_PRIMARY_IP_RANGES": "--nat-primary-subnet-ip-ranges",
 }
 _LIST = "--nat-custom-subnet-ip-ranges"
+_TIME_WAIT = "tcp_time_wait_timeout_sec"
+# Beside the fields, what an item always has.
+_NAMED = {"name", nat_fields.OUTPUT_ONLY}
 
 
 def emit(form: str, plan: Plan, where: Place) -> str:
@@ -40,11 +44,23 @@ def _hcl(plan: Plan, where: Place) -> str:
     label = re.sub(r"[^a-z0-9_]", "_", plan.name)
     if plan.item is None:
         return f'# Remove resource "google_compute_router_nat" "{label}" ({where.path}, NAT {plan.name}).\n'
-    set_here = nat_fields.NAT.read(plan.item)
+    # Left out, Terraform would send 120, whatever is in force.
+    time_wait = plan.after and plan.after[_TIME_WAIT]
+    item = plan.item if time_wait is None else {**plan.item, KEYS[_TIME_WAIT]: time_wait}
+    set_here = nat_fields.NAT.read(item)
     named = {"name": plan.name, "project": where.project, "region": where.region, "router": where.router}
-    values = {sub.option: set_here[sub.option] for sub in nat_fields.NAT.subs if plan.item.get(sub.key) is not None}
+    values = {sub.option: set_here[sub.option] for sub in nat_fields.NAT.subs if item.get(sub.key) is not None}
     body = _block({**named, **values})
-    return "\n".join((f'resource "google_compute_router_nat" "{label}" {{', *body, "}", ""))
+    return "\n".join((*_remarks(plan, time_wait), f'resource "google_compute_router_nat" "{label}" {{', *body, "}", ""))
+
+
+def _remarks(plan: Plan, time_wait: int | None) -> Iterator[str]:
+    """What the resource does not say, and who takes it over has to know."""
+    unknown = sorted(set(plan.item or {}) - set(KEYS.values()) - _NAMED)
+    if unknown:
+        yield f"# Keep what this does not show: {printable(', '.join(unknown))}."
+    if time_wait is None:
+        yield f"# Terraform sets {_TIME_WAIT} to 120 where it is not given: give what is wanted."
 
 
 def _block(values: Mapping[str, Any]) -> list[str]:
@@ -86,13 +102,18 @@ def _gcloud(plan: Plan, where: Place) -> str:
     unset = set(nat_fields.defaulted(plan.item or {}))
     if new:
         changed = [name for name in changed if name not in unset]
-    reset = [each["target"] for each in plan.changes if each["kind"] == "reset"]
-    flags = list(dict.fromkeys(_flags([*changed, *reset], after, unset, where, new)))
+    flags = list(dict.fromkeys(_flags(changed, after, unset, where, new)))
     lines = [_line([*nats, "create" if new else "update", plan.name, *place, *flags])] if flags or new else []
+    if not new and "auto_network_tier" in changed and after["auto_network_tier"] is None:
+        lines.append("# gcloud has no flag to reset auto_network_tier.\n")
     old = {rule["rule_number"]: rule for rule in before.get("rules", ())}
-    return "".join(
-        [*lines, *(_line(each) for each in _rules([*nats, "rules"], plan.name, place, old, after["rules"], where))]
-    )
+    lines += [_line(each) for each in _rules([*nats, "rules"], plan.name, place, old, after["rules"], where)]
+    lines += [
+        f"# gcloud has no flag for the description of rule {rule['rule_number']}.\n"
+        for rule in after["rules"]
+        if rule["description"] != old.get(rule["rule_number"], {}).get("description", "")
+    ]
+    return "".join(lines)
 
 
 def _line(words: Sequence[str]) -> str:
@@ -156,13 +177,17 @@ def _rules(
         if number not in wanted:
             yield [*command, "delete", str(number), *at]
     for number, rule in wanted.items():
-        if before.get(number) != rule:
-            verb = "update" if number in before else "create"
-            yield [*command, verb, str(number), *at, f"--match={rule['match']}", *_action(rule["action"], where, verb)]
+        old = before.get(number)
+        if old is None or {**old, "description": rule["description"]} != rule:
+            verb = "create" if old is None else "update"
+            flags = _action(old and old["action"], rule["action"], where)
+            yield [*command, verb, str(number), *at, f"--match={rule['match']}", *flags]
 
 
-def _action(action: Mapping[str, Any], where: Place, verb: str) -> Iterator[str]:
+def _action(before: Mapping[str, Any] | None, action: Mapping[str, Any], where: Place) -> Iterator[str]:
     for name, value in action.items():
-        collection = "addresses" if name.endswith("ips") else "subnetworks"
-        if value and not (verb == "create" and "drain" in name):
-            yield f"--{name.replace('_', '-')}={','.join(_short(each, collection, where) for each in value)}"
+        flag, collection = name.replace("_", "-"), "addresses" if name.endswith("ips") else "subnetworks"
+        if value and not (before is None and "drain" in name):
+            yield f"--{flag}={','.join(_short(each, collection, where) for each in value)}"
+        elif before and before[name] and "drain" in name:
+            yield f"--clear-{flag}"

@@ -8,7 +8,8 @@ Source: compute/v1 routers (RouterNat) and https://cloud.google.com/nat/docs/por
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import OptionError
@@ -27,6 +28,7 @@ __all__ = [
     "NAT",
     "OUTPUT_ONLY",
     "RESETTABLE",
+    "UNKNOWN_DEFAULTS",
     "check",
     "defaulted",
     "effective",
@@ -41,6 +43,7 @@ _LISTED = "LIST_OF_SUBNETWORKS"
 _STATIC_MIN, _DYNAMIC_MIN, _DYNAMIC_MAX = 64, 32, 65536
 _MOST_SECONDS = (1 << 31) - 1
 _MOST_RULE = 65000
+_NAME = r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?"
 
 _SUBNETWORK = Struct(
     (
@@ -102,6 +105,9 @@ RESETTABLE = tuple(
     sub.option for sub in NAT.subs if sub.option not in (*_FOREVER, "source_subnetwork_ip_ranges_to_nat")
 )
 """What has a default to go back to."""
+
+UNKNOWN_DEFAULTS = ("auto_network_tier", "tcp_time_wait_timeout_sec")
+"""Whose default the server alone knows: the project's, and one that depends on the gateway's age."""
 
 TIMEOUTS = tuple(sub.option for sub in NAT.subs if sub.option.endswith("_timeout_sec"))
 
@@ -226,6 +232,9 @@ def check(values: Mapping[str, Any], whole: bool = False) -> None:
     _check_addresses(values, whole)
     _check_subnetworks(values, whole)
     _check_rules(values)
+    if not whole:
+        # What the server says of itself, it may say.
+        _check_said(values)
 
 
 def _check_ports(values: Mapping[str, Any]) -> None:
@@ -306,6 +315,33 @@ def _check_rules(values: Mapping[str, Any]) -> None:
             if both:
                 option = f"rules[{number}].action.source_nat_drain_{kind}"
                 raise OptionError(option, sorted(both), "what is not active as well")
+
+
+def _check_said(values: Mapping[str, Any]) -> None:
+    for rule in values.get("rules") or ():
+        option, action = f"rules[{rule['rule_number']}]", rule["action"]
+        if not rule["match"]:
+            raise OptionError(f"{option}.match", "", "an expression")
+        if not (action["source_nat_active_ips"] or action["source_nat_active_ranges"]):
+            raise OptionError(f"{option}.action", "nothing active", "addresses, or ranges of a PRIVATE one")
+    for option, collection, paths in _links(values):
+        for path in paths:
+            if not re.fullmatch(rf"projects/[^/]+/regions/[^/]+/{collection}/{_NAME}", path):
+                expected = (
+                    f"the name of one of the {collection} in this region, or its link: no address or range itself"
+                )
+                raise OptionError(option, path, expected)
+
+
+def _links(values: Mapping[str, Any]) -> Iterator[tuple[str, str, Sequence[str]]]:
+    """(option, collection, paths) of all that names addresses or subnetworks."""
+    for option in ("nat_ips", "drain_nat_ips"):
+        yield option, "addresses", values.get(option) or ()
+    yield "subnetworks[].name", "subnetworks", [each["name"] for each in values.get("subnetworks") or ()]
+    for rule in values.get("rules") or ():
+        for sub in _ACTION.subs:
+            option = f"rules[{rule['rule_number']}].action.{sub.option}"
+            yield option, "addresses" if option.endswith("ips") else "subnetworks", rule["action"][sub.option] or ()
 
 
 def _check_unique(option: str, name: str, items: Sequence[Mapping[str, Any]]) -> None:

@@ -87,7 +87,7 @@ def plan(router: Router, wanted: Desired, where: Place) -> Plan:
         _check(fields, before, after)
         changes.append({"kind": "create", "target": wanted.name, "before": None, "after": after})
         return Plan(wanted.name, _sendable(predicted), before, after, changes, [])
-    changes = _changes(before, after, [name for name in wanted.reset if KEYS[name] in item])
+    changes = _changes(before, after, wanted.reset)
     if changes:
         # Else the server has judged it.
         _check(fields, before, after)
@@ -128,7 +128,9 @@ def _filled(wanted: Desired, before: Mapping[str, Any] | None) -> dict[str, Any]
             **old.get("log_config", {}),
             **fields["log_config"],
         }
-    _drain(fields, old, "nat_ips", "drain_nat_ips", wanted.drain)
+    # Google's own addresses take the place of all others.
+    if fields.get("nat_ip_allocate_option") != "AUTO_ONLY":
+        _drain(fields, old, "nat_ips", "drain_nat_ips", wanted.drain)
     # What drains from now on is active no more, without being said twice.
     if "drain_nat_ips" in fields and "nat_ips" not in fields and old:
         fields["nat_ips"] = [each for each in old["nat_ips"] if each not in fields["drain_nat_ips"]]
@@ -168,8 +170,12 @@ def _check(fields: Mapping[str, Any], before: Mapping[str, Any] | None, after: M
     for name in _FIXED:
         if before is not None and before[name] != after[name]:
             raise OptionError(name, after[name], f"{before[name]}, which no change of a NAT changes: make another one")
+    old = before or {"nat_ips": (), "drain_nat_ips": ()}
     if before is None and (fields.get("drain_nat_ips") or _drains(fields)):
         raise OptionError("drain_nat_ips", "set", "none for a NAT that is new: nothing drains yet")
+    strange = sorted(set(fields.get("drain_nat_ips") or ()) - {*old["nat_ips"], *old["drain_nat_ips"]})
+    if strange:
+        raise OptionError("drain_nat_ips", strange, "addresses that the NAT has")
     nat_fields.check({**fields, "type": after["type"]})
     nat_fields.check(after, whole=True)
 
@@ -180,11 +186,11 @@ def _drains(fields: Mapping[str, Any]) -> bool:
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any], reset: Sequence[str]) -> list[Mapping[str, Any]]:
-    """The fields that get another value, and those of ``reset``, which lose theirs, though it be the default."""
+    """The fields that get another value. One of ``reset`` that has the default already is none: the server may say defaults."""
     return [
         {"kind": "reset" if name in reset else "set", "target": name, "before": before[name], "after": after[name]}
         for name in before
-        if name in reset or before[name] != after[name]
+        if before[name] != after[name]
     ]
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError, UnmetError
@@ -44,6 +45,8 @@ NAT_SPEC: dict[str, Any] = {
 
 # Others who change the router again and again would keep us here until the end.
 _ROUNDS = 10
+# What is not kept after so many changes is not kept at all.
+_MOST_PATCHES = 3
 
 
 def act(client: Client, params: Mapping[str, Any], check: bool) -> dict[str, Any]:
@@ -62,6 +65,7 @@ class _Run:
         self._client, self._where, self._wanted, self._consent = client, where, wanted, consent
         self._warnings: list[str] = []
         self._patched: Plan | None = None
+        self._finished = 0
         self._router = observe(client, where)
         self._first = self._own()
 
@@ -86,6 +90,8 @@ class _Run:
                 # Sent is not done: it may have been refused, and somebody else have brought the same about.
                 changed = self._patched is not None and self._own() != self._first
                 return self._result(self._patched if self._patched and changed else planned, changed)
+            if self._finished == _MOST_PATCHES:
+                break
             self._guard(planned)
             if check:
                 return self._result(planned, True)
@@ -116,7 +122,7 @@ class _Run:
     def _change(self, planned: Plan) -> None:
         """One PATCH of all NATs, if the router is still what was planned on; then what the router is after it. Raises Busy."""
         based_on, sent = canonical(self._router.nats), planned.nats(self._router)
-        known = self._operations()
+        operations = self._operations()
         if self._nats_now() != based_on:
             return
         wanted = canonical({item["name"]: item for item in sent})
@@ -131,9 +137,13 @@ class _Run:
         client, where = self._client, self._where
         operation = client.patch("compute.routers.patch", where.path, {"nats": sent}, again)
         client.wait(operation, where.region_path)
+        self._finished += 1
+        # What the server says of these from now on is its own default.
+        known = [name for name in self._wanted.reset if name not in nat_fields.UNKNOWN_DEFAULTS]
+        self._wanted = replace(self._wanted, reset=known)
         self._router = observe(client, where)
         self._compare(wanted)
-        self._warn_of_lost(known, operation)
+        self._warn_of_lost(operations, operation)
 
     def _operations(self) -> dict[str, Object] | None:
         """The operations on the router by name; None without the right to list them, which is no must."""

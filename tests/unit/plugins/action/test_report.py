@@ -88,6 +88,7 @@ def test_gateways_are_written_and_shown(tmp_path: Path, screen: Screen) -> None:
     assert ("CLOUD NAT", None) in screen.lines
     text = " ".join(line.strip() for line, _colour in screen.lines)
     assert "a-nat (a-router, europe-west3, a-project): short. Ports per VM: 1024, needed 3875" in text
+    assert "Cloud NAT: 1 short, 1 tight, 1 enough, 1 unknown" in text
 
 
 @pytest.mark.parametrize("given", [{}, {"gateway": {}}, {"gateway": {}, "load": 3}])

@@ -94,6 +94,9 @@ def test_cloud_monitoring_tells_the_busiest_vm() -> None:
         time_wait_s=30,
     )
     assert (load["concurrent"], load["new_per_second"], load["dropped_packets"]) == (700, 20.5, 7)
+    assert [(each["name"], each["reason"].partition(":")[0]) for each in load["less"]] == [
+        ("a-nat", "7 packets were dropped for want of ports")
+    ]
     assert load["busiest"] == {"name": "v1", "protocol": "tcp", "destination": None, "ports": 1315}
 
 

@@ -65,6 +65,35 @@ def test_what_is_enough_is_left_alone() -> None:
     assert (made["settings"], made["blocked"], made["plan"]["now"]["verdict"]) == ({}, [], "enough")
 
 
+def test_what_has_dropped_packets_is_short_whatever_was_measured() -> None:
+    enough = info(3, min_ports_per_vm=4096)
+    made = nat_plan(enough, {**LOAD, "dropped_packets": 7}, nodes=40)
+    assert made["plan"]["now"]["verdict"] == "short"
+    assert nat_plan(enough, {**LOAD, "dropped_packets": 0}, nodes=40)["plan"]["now"]["verdict"] == "enough"
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        # As -e NAME=VALUE and a survey of AWX hand it.
+        "nat-1, nat-2,nat-2",
+        ["nat-1", "nat-2", "regions/europe-west3/addresses/nat-2"],
+        [f"https://www.googleapis.com/compute/v1/{PLACE}/{name}" for name in ("nat-1", "nat-2")],
+    ],
+)
+def test_an_address_is_new_once_however_it_is_named(named: Any) -> None:
+    made = nat_plan(info(1, min_ports_per_vm=4096), LOAD, nodes=30, new_addresses=named)
+    assert made["settings"] == {"nat_ips": [f"{PLACE}/nat-1", f"{PLACE}/nat-2"]}
+    assert nat_plan(info(1, min_ports_per_vm=4096), LOAD, nodes=30, new_addresses=["nat-1"])["settings"] == {}
+    assert nat_plan(info(1, min_ports_per_vm=4096), LOAD, nodes=30, new_addresses="")["settings"] == {}
+
+
+@pytest.mark.parametrize("named", [7, [7], {"nat-2": 1}, [""]])
+def test_what_names_no_addresses_is_refused(named: Any) -> None:
+    with pytest.raises(AnsibleFilterError, match="new_addresses: is "):
+        nat_plan(info(1), LOAD, nodes=30, new_addresses=named)
+
+
 def test_more_than_enough_is_kept_and_takes_its_addresses() -> None:
     made = nat_plan(info(1, min_ports_per_vm=32768), LOAD, nodes=4, new_addresses=[f"{PLACE}/nat-{n}" for n in (5, 6)])
     assert made["settings"] == {"nat_ips": [f"{PLACE}/nat-1", f"{PLACE}/nat-5", f"{PLACE}/nat-6"]}

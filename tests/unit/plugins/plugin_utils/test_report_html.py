@@ -342,6 +342,19 @@ def test_the_headline_says_what_matters(severity: str, status: str, headline: st
     assert f"<h1>{headline}</h1>" in render(audit(severity=severity, status=status))
 
 
+def test_a_gateway_that_is_too_small_stands_before_all_that_is_well() -> None:
+    def heading(given: list[dict[str, Any]]) -> str:
+        page = render({**audit(status="pass"), "cloud_nat": given})
+        return page.partition("<h1>")[2].partition("</h1>")[0]
+
+    short, *others = gateways()
+    well = heading(others)
+    assert well.startswith("Nothing")
+    assert heading([*others, short]) == f"Cloud NAT a-nat is too small; {well}"
+    assert heading([short, short]) == f"2 Cloud NAT gateways are too small; {well}"
+    assert heading([{**short, "applied": True}]) == well
+
+
 def test_what_a_finding_needs_is_there_and_what_passes_says_nothing() -> None:
     failed = Page(render(audit(status="fail", why="the cause", remedy="the cure", playbook="- one:\n    two: 3\n")))
     text = "".join(failed.texts)

@@ -144,10 +144,14 @@ def test_a_conflict_is_told_and_not_repeated(
 # Operations
 
 
-def test_an_operation_is_waited_for_though_the_wait_returns_early(client: Client, compute: FakeCompute) -> None:
+def test_an_operation_is_waited_for_though_the_wait_returns_early(
+    client: Client, compute: FakeCompute, time: Time
+) -> None:
     compute.polls = 7
     client.wait(patch(client, minPortsPerVm=128), REGION)
     assert len(compute.calls("regionOperations.wait")) == 8
+    # Not once more behind the last, where it is done.
+    assert len(time.slept) == 7
     assert compute.nats()["a-nat"]["minPortsPerVm"] == 128
 
 

@@ -204,6 +204,9 @@ def test_vms_of_one_name_in_two_zones_are_not_mixed(info: Look, compute: FakeCom
             None,
             "there are several VMs of this name, or there were: europe-west3-a, europe-west3-b",
         )
+    # Of which of both it is, one figure does not say.
+    del compute.monitoring.series[1]
+    assert [vm["usage"] for vm in info(name="a-nat")["nats"][0]["vms"]] == [None, None]
 
 
 def test_the_metrics_of_a_shared_vpc_are_in_another_project(info: Look, compute: FakeCompute) -> None:

@@ -28,6 +28,11 @@ HOST = "https://www.googleapis.com/compute/v1/"
 OTHER = "https://compute.googleapis.com/compute/v1/"
 MANUAL = {"natIpAllocateOption": "MANUAL_ONLY"}
 ACTION = {"source_nat_active_ips": ["x"]}
+RULE = {
+    "ruleNumber": 1,
+    "match": "destination.ip == '192.0.2.1'",
+    "action": {"sourceNatActiveIps": ["projects/a-project/regions/europe-west3/addresses/x"]},
+}
 CEL = "destination.ip == '192.0.2.1'"
 
 
@@ -230,6 +235,17 @@ def test_a_field_of_no_form_of_the_api_is_named(fields: dict[str, Any], where: s
             {"type": "PRIVATE", "rules": [{"rule_number": 1, "match": "x", "action": ACTION}]},
             "source_nat_active_ips: got .*none with type PRIVATE",
         ),
+        ({"rules": [{"rule_number": 1, "match": "", "action": ACTION}]}, r"rules\[1\].match: got '', expected an expr"),
+        ({"rules": [{"rule_number": 1, "match": "x", "action": {}}]}, r"rules\[1\].action: got 'nothing active'"),
+        # The address is no name of it.
+        ({"nat_ips": ["203.0.113.5"]}, "nat_ips: got .*203.0.113.5', expected the name of one of the addresses"),
+        ({"drain_nat_ips": [""]}, "drain_nat_ips: got '', expected the name"),
+        ({"nat_ips": ["projects/p/global/addresses/x"]}, "nat_ips: got .*the name of one of the addresses"),
+        ({"subnetworks": [{"name": "10.0.0.0/24"}]}, r"subnetworks\[\].name: got .*one of the subnetworks"),
+        (
+            {"rules": [{"rule_number": 1, "match": "x", "action": {"source_nat_active_ips": ["203.0.113.5"]}}]},
+            r"rules\[1\].action.source_nat_active_ips: got",
+        ),
         ({"reset": ["min_ports_per_vm"], "min_ports_per_vm": 64}, "reset: min_ports_per_vm: got 'set as well'"),
     ],
 )
@@ -267,6 +283,15 @@ def test_options_that_do_not_go_together_are_refused(options: dict[str, Any], te
             {"nat_ip_allocate_option": "MANUAL_ONLY", "nat_ips": ["x"], "drain_nat_ips": ["y"]},
             "drain_nat_ips: got 'set', expected none for a NAT that is new",
         ),
+        (
+            None,
+            {
+                "nat_ip_allocate_option": "AUTO_ONLY",
+                "rules": [{"rule_number": 1, "match": CEL, "action": {**ACTION, "source_nat_drain_ips": ["y"]}}],
+            },
+            "drain_nat_ips: got 'set', expected none for a NAT that is new",
+        ),
+        (nat(natIps=addresses("x"), **MANUAL), {"drain_nat_ips": ["y"]}, "drain_nat_ips: got .*/y'., .* the NAT has"),
     ],
 )
 def test_what_would_not_go_together_with_the_rest_is_refused(item: Any, options: dict[str, Any], text: str) -> None:
@@ -331,10 +356,11 @@ def test_siblings_are_sent_as_they_came_in_their_places() -> None:
 
 
 def test_a_reset_leaves_the_field_out() -> None:
-    item = nat(minPortsPerVm=64, tcpTimeWaitTimeoutSec=60, effectiveTcpTimeWaitTimeoutSec=60)
-    found = planned(item, reset=["min_ports_per_vm", "tcp_time_wait_timeout_sec", "log_config"])
+    item = nat(minPortsPerVm=32, udpIdleTimeoutSec=30, tcpTimeWaitTimeoutSec=60, effectiveTcpTimeWaitTimeoutSec=60)
+    found = planned(item, reset=["min_ports_per_vm", "udp_idle_timeout_sec", "tcp_time_wait_timeout_sec", "log_config"])
     assert sent(found) == {}
-    assert changed(found) == {"min_ports_per_vm": (64, 64), "tcp_time_wait_timeout_sec": (60, None)}
+    # What is the default already is none, whoever said it.
+    assert changed(found) == {"min_ports_per_vm": (32, 64), "tcp_time_wait_timeout_sec": (60, None)}
     assert {each["kind"] for each in found.changes} == {"reset"}
     assert planned(nat(effectiveTcpTimeWaitTimeoutSec=30), reset=["tcp_time_wait_timeout_sec"]).changes == []
 
@@ -343,6 +369,11 @@ def test_a_reset_leaves_the_field_out() -> None:
     ("item", "options", "left"),
     [
         (nat(natIps=addresses("x"), drainNatIps=addresses("y"), **MANUAL), {"nat_ip_allocate_option": "AUTO_ONLY"}, {}),
+        (
+            nat(natIps=addresses("x"), drainNatIps=addresses("y"), **MANUAL),
+            {"nat_ip_allocate_option": "AUTO_ONLY", "nat_ips": []},
+            {},
+        ),
         (
             nat(autoNetworkTier="PREMIUM"),
             {"nat_ip_allocate_option": "MANUAL_ONLY", "nat_ips": ["x"]},
@@ -441,6 +472,17 @@ def subnetwork(**fields: Any) -> dict[str, Any]:
         (nat(natIps=addresses("x"), drainNatIps=addresses("y"), **MANUAL), {"drain_nat_ips": []}, ["drain_nat_ips"]),
         (nat(natIps=addresses("x"), drainNatIps=addresses("y"), **MANUAL), {"nat_ips": ["x", "y"]}, []),
         (nat(rules=[{"ruleNumber": 1, "match": CEL}]), {"rules": []}, ["rules[1]"]),
+        (nat(), {"rules": [{"rule_number": 1, "match": CEL, "action": ACTION}]}, ["rules[1]"]),
+        (nat(rules=[RULE]), {"rules": [{"rule_number": 1, "match": "x", "action": ACTION}]}, ["rules[1].match"]),
+        (nat(rules=[RULE]), {"rules": [{"rule_number": 1, "match": CEL, "action": ACTION, "description": "x"}]}, []),
+        (
+            nat(type="PRIVATE", rules=[{**RULE, "action": {"sourceNatActiveRanges": [f"{BASE}/subnetworks/s"]}}]),
+            {
+                "drain": False,
+                "rules": [{"rule_number": 1, "match": CEL, "action": {"source_nat_active_ranges": ["t"]}}],
+            },
+            ["rules[1].action.source_nat_active_ranges"],
+        ),
         (
             nat(),
             {"source_subnetwork_ip_ranges_to_nat": "ALL_SUBNETWORKS_ALL_PRIMARY_IP_RANGES"},
@@ -498,17 +540,18 @@ def test_an_owner_is_told_by_the_description(description: Any, tool: str | None)
 
 
 def test_a_change_as_commands_of_gcloud() -> None:
-    item = nat(natIps=addresses("x", "y"), minPortsPerVm=64, **MANUAL)
+    item = nat(natIps=addresses("x", "y"), minPortsPerVm=32, autoNetworkTier="PREMIUM", **MANUAL)
     found = planned(
         item,
         nat_ips=["x"],
-        reset=["min_ports_per_vm"],
+        reset=["min_ports_per_vm", "auto_network_tier"],
         enable_endpoint_independent_mapping=True,
         log_config={"enable": True},
     )
     assert emit("gcloud", found, PLACE) == (
         "gcloud compute routers nats update a-nat --router=a-router --region=europe-west3 --project=a-project --nat-external-ip-pool=x "
-        "--nat-external-drain-ip-pool=y --enable-endpoint-independent-mapping --enable-logging --log-filter=ALL --clear-min-ports-per-vm\n"
+        "--nat-external-drain-ip-pool=y --clear-min-ports-per-vm --enable-endpoint-independent-mapping --enable-logging --log-filter=ALL\n"
+        "# gcloud has no flag to reset auto_network_tier.\n"
     )
 
 
@@ -548,6 +591,18 @@ def test_rules_as_commands_of_gcloud() -> None:
     assert lines[1].endswith(" --source-nat-active-ips=y --source-nat-drain-ips=x")
 
 
+def test_what_drains_no_more_and_a_description_as_commands_of_gcloud() -> None:
+    action = {"sourceNatActiveIps": addresses("x"), "sourceNatDrainIps": addresses("y")}
+    rule = {"rule_number": 2, "match": CEL, "action": {**ACTION, "source_nat_drain_ips": []}}
+    item = nat(rules=[{"ruleNumber": 2, "match": CEL, "action": action}])
+    assert emit("gcloud", planned(item, rules=[rule]), PLACE).endswith(
+        " --source-nat-active-ips=x --clear-source-nat-drain-ips\n"
+    )
+    del rule["action"]["source_nat_drain_ips"]
+    remark = "# gcloud has no flag for the description of rule 2.\n"
+    assert emit("gcloud", planned(item, rules=[{**rule, "description": "x"}]), PLACE) == remark
+
+
 def test_the_end_of_a_nat_in_both_languages() -> None:
     found = planned(nat(), state="absent")
     assert emit("gcloud", found, PLACE).startswith("gcloud compute routers nats delete a-nat --router=a-router")
@@ -557,9 +612,19 @@ def test_the_end_of_a_nat_in_both_languages() -> None:
     )
 
 
+def test_terraform_keeps_the_time_wait_that_is_in_force() -> None:
+    item = nat(effectiveTcpTimeWaitTimeoutSec=30, nat64Subnetworks=[{"name": "x"}])
+    lines = emit("hcl", planned(item, min_ports_per_vm=128), PLACE).splitlines()
+    assert lines[0] == "# Keep what this does not show: nat64Subnetworks."
+    assert "  tcp_time_wait_timeout_sec = 30" in lines
+    found = planned({**item, "tcpTimeWaitTimeoutSec": 30}, reset=["tcp_time_wait_timeout_sec"])
+    assert "# Terraform sets tcp_time_wait_timeout_sec to 120 where it is not given" in emit("hcl", found, PLACE)
+
+
 def test_a_nat_as_a_resource_of_terraform() -> None:
     rules = [{"rule_number": 1, "match": '"${x}" %{y}', "action": ACTION}]
-    found = planned(LISTED, min_ports_per_vm=128, log_config={"enable": True}, rules=rules)
+    item = {**LISTED, "effectiveTcpTimeWaitTimeoutSec": 120}
+    found = planned(item, min_ports_per_vm=128, log_config={"enable": True}, rules=rules)
     assert (
         emit("hcl", found, PLACE)
         == f"""\
@@ -576,6 +641,7 @@ resource "google_compute_router_nat" "a_nat" {{
     secondary_ip_range_names = ["more", "pods"]
   }}
   min_ports_per_vm = 128
+  tcp_time_wait_timeout_sec = 120
   log_config {{
     enable = true
     filter = "ALL"

@@ -30,30 +30,52 @@ REACH = {"project": "a-project", "auth_kind": "accesstoken", "access_token": "gi
 POWERS = st.integers(5, 15).map(lambda power: 1 << power)
 NAMES = st.sampled_from(["x", "y", "z", f"https://compute.googleapis.com/compute/v1/{BASE}/addresses/w"])
 SECONDS = st.integers(1, 7200)
+ENDPOINTS = st.lists(st.sampled_from(["ENDPOINT_TYPE_VM", "ENDPOINT_TYPE_SWG"]), min_size=1, unique=True)
 TIMEOUTS = ("udp_idle", "icmp_idle", "tcp_established_idle", "tcp_transitory_idle", "tcp_time_wait")
 
 
 @st.composite
-def options(draw: st.DrawFn) -> dict[str, Any]:
-    """Options that go together, for a NAT that may be there or not."""
+def twice(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options for one NAT, one after the other. What the first uses may drain by the second."""
+    fixed = {"type": draw(st.sampled_from(["PUBLIC", "PRIVATE"])), "endpoint_types": draw(ENDPOINTS)}
+    first, second = ({**draw(options(fixed["type"])), **fixed} for _number in range(2))
+    left = sorted(set(first.get("nat_ips", ())) - set(second.get("nat_ips", ())))
+    if left and "nat_ips" in second and draw(st.booleans()):
+        second["drain_nat_ips"] = left[:1]
+    return first, second
+
+
+@st.composite
+def options(draw: st.DrawFn, kind: str) -> dict[str, Any]:
+    """Options that go together, for a NAT that may be there or not: all fields but those that another NAT would be."""
     found: dict[str, Any] = {f"{name}_timeout_sec": draw(SECONDS) for name in TIMEOUTS if draw(st.booleans())}
+    found["drain"] = draw(st.booleans())
     dynamic = draw(st.booleans())
     least = draw(POWERS if dynamic else st.integers(2, 57344))
     found.update(min_ports_per_vm=least, enable_dynamic_port_allocation=dynamic)
     if dynamic:
         found["max_ports_per_vm"] = draw(st.sampled_from([1 << power for power in range(6, 17) if 1 << power > least]))
     found["enable_endpoint_independent_mapping"] = not dynamic and draw(st.booleans())
-    found["nat_ip_allocate_option"] = draw(st.sampled_from(["AUTO_ONLY", "MANUAL_ONLY"]))
-    if found["nat_ip_allocate_option"] == "MANUAL_ONLY":
-        found["nat_ips"] = draw(st.lists(NAMES, min_size=1, unique=True))
+    if kind == "PUBLIC":
+        found["nat_ip_allocate_option"] = draw(st.sampled_from(["AUTO_ONLY", "MANUAL_ONLY"]))
+        if found["nat_ip_allocate_option"] == "MANUAL_ONLY":
+            found["nat_ips"] = draw(st.lists(NAMES, min_size=1, unique=True))
+        elif draw(st.booleans()):
+            found["auto_network_tier"] = draw(st.sampled_from(["PREMIUM", "STANDARD"]))
     if found["enable_endpoint_independent_mapping"]:
         found["rules"] = []
     else:
-        action = st.fixed_dictionaries({"source_nat_active_ips": st.lists(NAMES, unique=True)})
-        rule = st.fixed_dictionaries({"rule_number": st.integers(0, 65000), "match": st.just("x"), "action": action})
+        names, some = ("ips", NAMES) if kind == "PUBLIC" else ("ranges", st.sampled_from(["s", "t", "u"]))
+        action = st.fixed_dictionaries({f"source_nat_active_{names}": st.lists(some, min_size=1, unique=True)})
+        rule = st.fixed_dictionaries(
+            {"rule_number": st.integers(0, 3) | st.just(65000), "match": st.sampled_from("xy"), "action": action},
+            optional={"description": st.sampled_from(["", "for y"])},
+        )
         found["rules"] = draw(st.lists(rule, max_size=3, unique_by=lambda each: each["rule_number"]))
     found["source_subnetwork_ip_ranges_to_nat"] = draw(
-        st.sampled_from(["ALL_SUBNETWORKS_ALL_IP_RANGES", "LIST_OF_SUBNETWORKS"])
+        st.sampled_from(
+            ["ALL_SUBNETWORKS_ALL_IP_RANGES", "ALL_SUBNETWORKS_ALL_PRIMARY_IP_RANGES", "LIST_OF_SUBNETWORKS"]
+        )
     )
     if found["source_subnetwork_ip_ranges_to_nat"] == "LIST_OF_SUBNETWORKS":
         ranges = st.sampled_from(
@@ -61,40 +83,51 @@ def options(draw: st.DrawFn) -> dict[str, Any]:
                 {},
                 {"source_ip_ranges_to_nat": ["PRIMARY_IP_RANGE"]},
                 {"source_ip_ranges_to_nat": ["LIST_OF_SECONDARY_IP_RANGES"], "secondary_ip_range_names": ["pods"]},
+                {
+                    "source_ip_ranges_to_nat": ["PRIMARY_IP_RANGE", "LIST_OF_SECONDARY_IP_RANGES"],
+                    "secondary_ip_range_names": ["pods", "more"],
+                },
             ]
         )
         names = draw(st.lists(st.sampled_from(["s", "t", "u"]), min_size=1, unique=True))
         found["subnetworks"] = [{"name": name, **draw(ranges)} for name in names]
     if draw(st.booleans()):
-        found["log_config"] = {"enable": draw(st.booleans())}
+        filters = st.sampled_from(["ALL", "ERRORS_ONLY", "TRANSLATIONS_ONLY"])
+        found["log_config"] = {"enable": draw(st.booleans()), "filter": draw(filters)}
     return found
 
 
-def seen(kept: Mapping[str, Any], forgetful: bool) -> Router:
+def seen(kept: Mapping[str, Any], style: str) -> Router:
     """A router as compute gives it that keeps these NATs."""
-    return Router({}, {name: compute_nat.shown(item, 120, forgetful) for name, item in kept.items()})
+    how = style == "forgetful", style == "talkative"
+    return Router({}, {name: compute_nat.shown(item, 120, *how) for name, item in kept.items()})
 
 
 @settings(max_examples=60)
-@given(first=options(), second=options(), forgetful=st.booleans())
+@given(asked=twice(), style=st.sampled_from(["plain", "forgetful", "talkative"]))
 def test_what_was_set_is_read_back_and_no_change_again(
-    first: dict[str, Any], second: dict[str, Any], forgetful: bool
+    asked: tuple[dict[str, Any], dict[str, Any]], style: str
 ) -> None:
-    kept: dict[str, Any] = {"other": nat("other", minPortsPerVm=256, futureKey=1)}
-    for options in (first, second):
+    other = nat("other", minPortsPerVm=256, futureKey=1)
+    kept: dict[str, Any] = {"other": other}
+    for options in asked:
         wanted = desired(checked({**ARGUMENT_SPEC, **NAT_SPEC}, {**REACH, **WHERE, **options}), PLACE)
-        router = seen(kept, forgetful)
+        router = seen(kept, style)
         found = plan(router, wanted, PLACE)
         after = compute_nat.merged({}, {"nats": found.nats(router)})["nats"]
         now = {item["name"]: item for item in after}
         assert [why for name, item in now.items() for why in compute_nat.refusals(item, kept.get(name))] == []
         kept = now
-        again = plan(seen(kept, forgetful), wanted, PLACE)
+        again = plan(seen(kept, style), wanted, PLACE)
         assert (again.changes, again.disruptive) == ([], [])
         assert found.after is not None
-        unknown = found.after["tcp_time_wait_timeout_sec"] is None
-        assert again.before == {**found.after, "tcp_time_wait_timeout_sec": 120} if unknown else found.after
-        assert kept["other"] == nat("other", minPortsPerVm=256, futureKey=1)
+        told = {"tcp_time_wait_timeout_sec": 120, "auto_network_tier": "PREMIUM" if style == "talkative" else None}
+        unknown = {name: value for name, value in told.items() if found.after[name] is None}
+        assert again.before == {**found.after, **unknown}
+        # What the server says of defaults goes back to it.
+        said = compute_nat.shown(other, 120, False, style == "talkative")
+        assert kept["other"] == {key: value for key, value in said.items() if key in kept["other"]}
+        assert set(other) <= set(kept["other"])
 
 
 # What each call answers that is well; the last part of its path names it.

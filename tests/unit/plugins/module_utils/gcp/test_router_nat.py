@@ -81,7 +81,7 @@ def test_a_nat_is_made_and_deleted_and_the_last_one_too(compute: FakeCompute, ru
 
 def test_a_field_is_reset(compute: FakeCompute, run: Act) -> None:
     compute.time_wait = 30
-    compute.add(nat(tcpTimeWaitTimeoutSec=120, udpIdleTimeoutSec=30))
+    compute.add(nat(tcpTimeWaitTimeoutSec=120, udpIdleTimeoutSec=60))
     done = run(reset=["tcp_time_wait_timeout_sec", "udp_idle_timeout_sec"])
     assert [each["kind"] for each in done["changes"]] == ["reset", "reset"]
     assert (done["changed"], done["after"]["tcp_time_wait_timeout_sec"]) == (True, 30)
@@ -237,7 +237,7 @@ def test_a_sibling_that_changes_meanwhile_is_warned_of(compute: FakeCompute, run
 def test_what_is_overwritten_at_once_is_set_again(compute: FakeCompute, run: Act) -> None:
     compute.add(nat())
     compute.polls = 0
-    compute.meanwhile("routers.get", write(compute, "a-nat", minPortsPerVm=64), nth=3)
+    compute.meanwhile("routers.get", write(compute, "a-nat", minPortsPerVm=96), nth=3)
     done = run(min_ports_per_vm=128, udp_idle_timeout_sec=60)
     assert (done["changed"], done["after"]["min_ports_per_vm"], len(patches(compute))) == (True, 128, 2)
     assert {each["target"]: each["before"] for each in done["changes"]} == {
@@ -255,6 +255,31 @@ def test_what_the_server_does_not_keep_is_unmet(compute: FakeCompute, run: Act) 
         run(min_ports_per_vm=128)
     (unmet,) = caught.value.details["unmet"]
     assert (unmet["wanted"], unmet["got"], caught.value.details["changed"]) == (128, 64, True)
+    # Each is an operation on a router that works.
+    assert len(patches(compute)) == 3
+
+
+RESET = {"reset": ["enable_endpoint_independent_mapping", "log_config", "min_ports_per_vm"]}
+
+
+def test_a_reset_is_met_where_the_server_says_defaults(compute: FakeCompute, run: Act) -> None:
+    compute.add(nat(enableEndpointIndependentMapping=True, minPortsPerVm=32))
+    compute.talkative = True
+    assert [each["target"] for each in run(check=True, **RESET)["changes"]] == [
+        "min_ports_per_vm",
+        "enable_endpoint_independent_mapping",
+    ]
+    assert (run(**RESET)["changed"], run(**RESET)["changed"], len(patches(compute))) == (True, False, 1)
+
+
+def test_what_the_server_says_of_its_own_default_is_taken_for_it(compute: FakeCompute, run: Act) -> None:
+    compute.add(nat(autoNetworkTier="STANDARD", tcpTimeWaitTimeoutSec=60))
+    compute.talkative = True
+    done = run(reset=["auto_network_tier", "tcp_time_wait_timeout_sec"], allow_disruption=True)
+    assert (done["changed"], done["after"]["auto_network_tier"], len(patches(compute))) == (True, "PREMIUM", 1)
+    assert done["after"]["tcp_time_wait_timeout_sec"] == 120
+    again = run(reset=["auto_network_tier"], allow_disruption=True)
+    assert (again["changed"], again["changes"], len(patches(compute))) == (False, [], 2)
 
 
 def test_who_never_stops_writing_ends_it(compute: FakeCompute, run: Act) -> None:
