@@ -200,8 +200,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible import constants as C
-from ansible import template
+from ansible import constants, template
 from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
@@ -334,7 +333,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             host = self._hostname(each)
             # Variables of a host that is named as a group would become the group's, and whoever may register a Node might have the
             # tasks of localhost sent to it.
-            if host in groups or host in C.LOCALHOST or not reachable(host):
+            if host in groups or host in constants.LOCALHOST or not reachable(host):
                 self.display.warning(
                     f"{self.NAME}: {printable(each['name'])}: left out, for no host can be named {printable(host)!r}; see hostname"
                 )
@@ -386,7 +385,9 @@ def _validated(asked: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
 def _asked(params: Mapping[str, Any], selectors: Mapping[str, str], annotations: list[str]) -> list[Record]:
     """The records of all nodes of the cluster. Raises BulwarkError."""
     client = connect(params)
-    return sorted((record(node, annotations) for node in client.list(NODES, **selectors)), key=lambda each: each["name"])
+    return sorted(
+        (record(node, annotations) for node in client.list(NODES, **selectors)), key=lambda each: each["name"]
+    )
 
 
 def _handed_on(asked: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ __all__ = ["GROUP_BY", "groups_of"]
 # What a cluster says is of any length, and a name is not.
 _LONGEST = 200
 _MINOR = re.compile(r"v?(\d+)\.(\d+)", re.ASCII)
-_WORD_BEGINS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_WORD_BEGINS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def groups_of(found: Mapping[str, Any], by: Sequence[str], labels: Sequence[str]) -> list[str]:
