@@ -25,9 +25,9 @@ MANY = 501
 EVIL = "{{ lookup('pipe', 'touch /tmp/evil') }}"
 
 
-def listed(*paths: str, more: tuple[str, ...] = ()) -> tuple[dict[str, Any], str]:
-    """What --list says of these sources, and what is printed beside."""
-    stdout, stderr = inventory(*(part for path in paths for part in ("-i", path)), "--list", *more)
+def listed(path: str) -> tuple[dict[str, Any], str]:
+    """What --list says of a source, and what is printed beside."""
+    stdout, stderr = inventory("-i", path, "--list")
     assert "Traceback" not in stderr, stderr
     return json.loads(stdout), " ".join(stderr.split())
 
@@ -51,8 +51,6 @@ def test_more_nodes_than_a_page_has_are_read_once_and_then_from_the_cache(
     assert [sorted(query) for query in lists(kube)] == [["limit"], []]
     assert listed(path)[0] == found
     assert len(lists(kube)) == 2
-    assert listed(path, more=("--flush-cache",))[0] == found
-    assert [sorted(query) for query in lists(kube)[2:]] == [["limit"], ["continue", "limit"]]
 
 
 def test_text_of_the_cluster_is_no_template_and_breaks_no_name(kube: FakeKube, source: Source) -> None:
@@ -157,6 +155,7 @@ def test_the_examples_run(kube: FakeKube, tmp_path: Path) -> None:
     assert [sorted(each["_meta"]["hostvars"]) for each in found] == [["c", "w"], ["w"], ["c", "w"], ["lab-c", "lab-w"]]
     assert {"label_pool_big", "runtime_containerd_1_7"} <= set(found[2])
     lab = found[3]
-    assert lab["_meta"]["hostvars"]["lab-w"]["ansible_user"] == "root"
+    # From 2.19 on it is shown as what is no template.
+    assert lab["_meta"]["hostvars"]["lab-w"]["ansible_user"] in ("root", {"__ansible_unsafe": "root"})
     pools = [lab[name]["hosts"] for name in ("pool_big", "pool_none", "lab_role_worker", "lab_nodes")]
     assert pools == [["lab-w"], ["lab-c"], ["lab-w"], ["lab-c", "lab-w"]]

@@ -67,6 +67,7 @@ def read(screen: Screen) -> Read:
     def parse(path: str, inventory: InventoryData | None = None, cache: bool = True) -> InventoryData:
         plugin: Any = kubernetes_nodes.InventoryModule()
         plugin._load_name = plugin.ansible_name = NAME
+        plugin._redirected_names = [NAME]
         plugin.display = screen
         found = inventory or InventoryData()
         assert plugin.verify_file(path)
