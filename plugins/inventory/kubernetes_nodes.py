@@ -227,6 +227,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     """The Nodes of one cluster."""
 
     NAME = "bulwark.node.kubernetes_nodes"
+    # Set by parse() of the base class, before which nothing here runs.
+    inventory: Any
 
     def verify_file(self, path: str) -> bool:
         """Whether the file is named as one of ours."""
@@ -259,7 +261,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _templated(self, option: str, value: Any) -> Any:
         """An option as a template makes it, in plain types."""
-        self.templar.available_variables = self._vars
+        self.templar.available_variables = self._vars or {}
         try:
             return _plain(self.templar.template(value))
         except AnsibleError as error:
@@ -274,7 +276,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self.load_cache_plugin()
         asked = {"format": _FORMAT, "params": _whose(params), "selectors": selectors, "annotations": annotations}
         key = f"{self.get_cache_key(path)}_{_digest(json.dumps(asked, sort_keys=True).encode())}"
-        found = self._cache.get(key) if cache else None
+        found: Any = self._cache.get(key) if cache else None
         if not _is_records(found):
             found = self._cache[key] = _asked(params, selectors, annotations)
         return list(found)
@@ -384,10 +386,9 @@ def _validated(asked: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
 
 def _asked(params: Mapping[str, Any], selectors: Mapping[str, str], annotations: list[str]) -> list[Record]:
     """The records of all nodes of the cluster. Raises BulwarkError."""
-    client = connect(params)
-    return sorted(
-        (record(node, annotations) for node in client.list(NODES, **selectors)), key=lambda each: each["name"]
-    )
+    labels, fields = (selectors[name] for name in _SELECTORS)
+    nodes = connect(params).list(NODES, label_selector=labels, field_selector=fields)
+    return sorted((record(node, annotations) for node in nodes), key=lambda each: each["name"])
 
 
 def _handed_on(asked: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:

@@ -272,14 +272,22 @@ def test_the_documented_reboot_is_one_that_is_proved() -> None:
 def test_the_documented_node_is_one_that_an_inventory_tells_of() -> None:
     told = example("kubernetes_node")
     info = {
-        **{"kubeletVersion": told["kubelet_version"], "containerRuntimeVersion": told["container_runtime"]},
-        **{"kernelVersion": told["kernel_version"], "osImage": told["os_image"], "architecture": told["architecture"]},
-        **{"operatingSystem": told["operating_system"], "bootID": told["boot_id"], "machineID": told["machine_id"]},
+        "kubeletVersion": told["kubelet_version"],
+        "containerRuntimeVersion": told["container_runtime"],
+        "kernelVersion": told["kernel_version"],
+        "osImage": told["os_image"],
+        "architecture": told["architecture"],
+        "operatingSystem": told["operating_system"],
+        "bootID": told["boot_id"],
+        "machineID": told["machine_id"],
     }
     (ready,) = told["conditions"].values()
     condition = {"type": "Ready", "lastTransitionTime": ready["since"], "status": "True", "reason": ready["reason"]}
     item = {
-        "metadata": {**{key: told[key] for key in ("name", "uid", "labels", "annotations")}, "creationTimestamp": told["created"]},
+        "metadata": {
+            **{key: told[key] for key in ("name", "uid", "labels", "annotations")},
+            "creationTimestamp": told["created"],
+        },
         "spec": {"taints": told["taints"], "podCIDRs": told["pod_cidrs"]},
         "status": {
             "conditions": [{**condition, "lastHeartbeatTime": "2026-01-02T00:00:00Z", "message": "x"}],

@@ -87,7 +87,7 @@ def members(inventory: InventoryData) -> dict[str, list[str]]:
 
 
 def variables(inventory: InventoryData, host: str) -> dict[str, Any]:
-    return dict(inventory.get_host(host).vars)
+    return dict(inventory.hosts[host].vars)
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_the_cache_is_of_one_cluster_user_and_question_and_plain(
 
         assert [hosts(), hosts(), asked(kube)] == [["a"], ["a"], 1]
         # What is cached is no template either, and says the same.
-        assert read(source(**how)).get_host("a").vars == read(source(**{**how, "cache": False})).get_host("a").vars
+        assert variables(read(source(**how)), "a") == variables(read(source(**{**how, "cache": False})), "a")
         assert asked(kube) == 2
         assert hosts(context="c1") == ["b"]
         assert hosts(label_selector="none") == []
