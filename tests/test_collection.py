@@ -47,12 +47,18 @@ def test_the_readme_links_to_every_module(module: str) -> None:
     assert f"[`{module}`](plugins/" in (ROOT / "README.md").read_text()
 
 
+def test_the_readme_links_to_every_inventory_plugin() -> None:
+    plugins = [file.stem for file in (ROOT / "plugins/inventory").glob("*.py")]
+    readme = (ROOT / "README.md").read_text()
+    assert [name for name in plugins if f"[`{name}`](" not in readme] == []
+
+
 def test_the_readme_links_to_nothing_that_is_missing() -> None:
     links = re.findall(r"\]\(([^):#]+)\)", (ROOT / "README.md").read_text())
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-@pytest.mark.parametrize("folder", ["module_utils", "plugin_utils", "action", "filter", "doc_fragments"])
+@pytest.mark.parametrize("folder", ["module_utils", "plugin_utils", "action", "filter", "inventory", "doc_fragments"])
 def test_the_map_of_the_architecture_has_every_file_of_the_plugins_and_no_other(folder: str) -> None:
     shown = re.search(
         rf"^  {folder}/(.*\n(?:(?:   .*)?\n)*)", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE

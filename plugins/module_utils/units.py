@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the bulwark.node authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sizes as the kernel, Kubernetes and people write them, in bytes inside of the collection; and values in brackets."""
+"""Sizes as the kernel, Kubernetes and people write them, in bytes inside of the collection; cores; and values in brackets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 
 from ansible_collections.bulwark.node.plugins.module_utils.errors import OptionError
 
-__all__ = ["bracketed", "format_size", "parse_quantity", "parse_size", "size_option"]
+__all__ = ["bracketed", "format_size", "parse_cores", "parse_quantity", "parse_size", "size_option"]
 
 _BINARY = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50, "E": 1 << 60}
 _DECIMAL = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
@@ -63,8 +63,21 @@ def parse_quantity(text: str | int) -> int:
     A fraction of a byte is rounded up, as Kubernetes does; no quantity of bytes is negative. Raises ValueError.
     Source: k8s.io/apimachinery/pkg/api/resource/quantity.go.
     """
+    numerator, denominator = _ratio(text)
+    return _bounded(-(-numerator // denominator))
+
+
+def parse_cores(text: str | int) -> float:
+    """Cores of a Kubernetes quantity of CPU: ``4``, ``3920m`` is 3.92. Raises ValueError."""
+    numerator, denominator = _ratio(text)
+    _bounded(numerator // denominator)
+    return numerator / denominator
+
+
+def _ratio(text: str | int) -> tuple[int, int]:
+    """A quantity as numerator and denominator."""
     if isinstance(text, int) and not isinstance(text, bool):
-        return _bounded(text)
+        return text, 1
     match = _QUANTITY.fullmatch(str(text).strip())
     if match is None:
         raise ValueError("expected a Kubernetes quantity such as 100Mi, 1.5Gi or 500M")
@@ -79,7 +92,7 @@ def parse_quantity(text: str | int) -> int:
     elif exponent:
         numerator *= 10 ** max(int(exponent), 0)
         denominator *= 10 ** max(-int(exponent), 0)
-    return _bounded(-(-numerator // denominator))
+    return numerator, denominator
 
 
 def _bounded(size: int) -> int:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The bulwark.node authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One module of the collection, run once by the real ansible, and what it returned.
+"""One module of the collection, run once by the real ansible, and what it returned; and ansible-inventory.
 
 Ansible is started once for all runs, by ansible_server.py, which forks.
 """
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Ran", "call"]
+__all__ = ["Ran", "call", "inventory"]
 
 # Seconds that a run may take.
 _TIMEOUT = 180
@@ -61,11 +61,16 @@ def call(name: str, options: dict[str, Any], host: Sequence[str], check: bool = 
         *(["--check"] if check else []),
     ]
     with _prepared(inside) as process:
-        stdout, stderr = _ansible(arguments, process)
+        stdout, stderr = _run("ansible", arguments, process)
     assert "Traceback" not in stdout + stderr, stdout + stderr
     arrow, answer = stdout.partition(" => ")[1:]
     assert arrow, stdout + stderr
     return Ran(json.JSONDecoder().raw_decode(answer)[0], stdout + stderr)
+
+
+def inventory(*arguments: str) -> tuple[str, str]:
+    """What ansible-inventory printed to stdout and stderr."""
+    return _run("ansible-inventory", arguments, 0)
 
 
 @contextlib.contextmanager
@@ -94,8 +99,8 @@ def _server(environment: tuple[tuple[str, str], ...]) -> subprocess.Popen[str]:
     )
 
 
-def _ansible(arguments: Sequence[str], process: int) -> tuple[str, str]:
-    """What it printed to stdout and stderr, run in the namespaces of ``process``."""
+def _run(command: str, arguments: Sequence[str], process: int) -> tuple[str, str]:
+    """What a command printed to stdout and stderr, run in the namespaces of ``process``."""
     # Pytest notes there which test it is at.
     environment = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
     server = _server(tuple(sorted({**environment, "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"}.items())))
@@ -103,7 +108,7 @@ def _ansible(arguments: Sequence[str], process: int) -> tuple[str, str]:
     assert server.stdout is not None
     with tempfile.TemporaryDirectory() as folder:
         printed = [Path(folder, name) for name in ("stdout", "stderr")]
-        print(json.dumps([arguments, os.getcwd(), *map(str, printed), process]), file=server.stdin, flush=True)
+        print(json.dumps([command, arguments, os.getcwd(), *map(str, printed), process]), file=server.stdin, flush=True)
         if not select.select([server.stdout], [], [], _TIMEOUT)[0]:
             os.killpg(server.pid, signal.SIGKILL)
             _server.cache_clear()

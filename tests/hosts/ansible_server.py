@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: The bulwark.node authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command `ansible`, many times: half of what a run costs is the start of Ansible, which is here once, and forked.
+"""The commands `ansible` and `ansible-inventory`, many times: half of what a run costs is the start of Ansible, which is here once, and forked.
 
-usage: ansible_server.py        each line of stdin is a JSON list: the arguments, the working folder, files for stdout and stderr,
-                                and the number of a process whose namespaces to run in, or 0
+usage: ansible_server.py        each line of stdin is a JSON list: the command, its arguments, the working folder, files for stdout and
+                                stderr, and the number of a process whose namespaces to run in, or 0
 
 It says when one has ended, and how, by a line, and ends with its stdin. A run reads its command line, inventory and plugins itself; what
 it has of the server is the configuration, and the environment.
@@ -19,7 +19,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from ansible.cli import adhoc
+from ansible.cli import adhoc, inventory
 
 # What a run has to have loaded before it can begin.
 for _module in (
@@ -27,6 +27,8 @@ for _module in (
     *("plugins.connection.local", "plugins.connection.ssh", "plugins.shell.sh", "plugins.strategy.linear"),
 ):
     importlib.import_module(f"ansible.{_module}")
+
+_COMMANDS = {"ansible": adhoc, "ansible-inventory": inventory}
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_CAPBSET_DROP = 24
@@ -55,7 +57,7 @@ def call(returned: int) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-def run(arguments: list[str], folder: str, stdout: str, stderr: str, process: int) -> int:
+def run(command: str, arguments: list[str], folder: str, stdout: str, stderr: str, process: int) -> int:
     """In a fork: the whole of one run."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, path in ((1, stdout), (2, stderr)):
@@ -63,9 +65,9 @@ def run(arguments: list[str], folder: str, stdout: str, stderr: str, process: in
     if process:
         enter(process)
     os.chdir(folder)
-    sys.argv = ["ansible", *arguments]
+    sys.argv = [command, *arguments]
     try:
-        adhoc.main(sys.argv)
+        _COMMANDS[command].main(sys.argv)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     return 0

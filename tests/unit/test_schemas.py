@@ -37,6 +37,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.reboot.window import 
 from ansible_collections.bulwark.node.plugins.plugin_utils import outcomes, report
 from ansible_collections.bulwark.node.plugins.plugin_utils.assess import subject
 from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import load as load_baselines
+from ansible_collections.bulwark.node.plugins.plugin_utils.node_record import record
 from ansible_collections.bulwark.node.tests.fakes import kube_objects
 from ansible_collections.bulwark.node.tests.fakes.gateways import LOAD, PLACE, info
 from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube
@@ -275,6 +276,38 @@ def test_the_documented_reboot_is_one_that_is_proved() -> None:
         call(state="quarantined", reason=example("quarantined")["reason"])
         quarantined = kube.store.all("nodes")[0]["metadata"]["annotations"]["bulwark.node/quarantined"]
         assert json.loads(quarantined) == example("quarantined")
+
+
+def test_the_documented_node_is_one_that_an_inventory_tells_of() -> None:
+    told = example("kubernetes_node")
+    info = {
+        "kubeletVersion": told["kubelet_version"],
+        "containerRuntimeVersion": told["container_runtime"],
+        "kernelVersion": told["kernel_version"],
+        "osImage": told["os_image"],
+        "architecture": told["architecture"],
+        "operatingSystem": told["operating_system"],
+        "bootID": told["boot_id"],
+        "machineID": told["machine_id"],
+    }
+    (ready,) = told["conditions"].values()
+    condition = {"type": "Ready", "lastTransitionTime": ready["since"], "status": "True", "reason": ready["reason"]}
+    item = {
+        "metadata": {
+            **{key: told[key] for key in ("name", "uid", "labels", "annotations")},
+            "creationTimestamp": told["created"],
+        },
+        "spec": {"taints": told["taints"], "podCIDRs": told["pod_cidrs"]},
+        "status": {
+            "conditions": [{**condition, "lastHeartbeatTime": "2026-01-02T00:00:00Z", "message": "x"}],
+            "addresses": told["addresses"],
+            "capacity": {"cpu": "4", "memory": "16384000Ki", "hugepages-1Gi": "8Gi", "pods": "110"},
+            "allocatable": {"cpu": "3920m", "memory": "14680064k", "hugepages-1Gi": "8Gi", "pods": "110"},
+            "nodeInfo": info,
+            "images": [{"names": ["x"], "sizeBytes": 1}],
+        },
+    }
+    assert record(item, list(told["annotations"])) == told
 
 
 def test_results_have_the_documented_keys() -> None:

@@ -47,7 +47,7 @@ def shape(bridge: Link, found: Sequence[Link], by_us: bool) -> dict[str, Any]:
         "widest_mtu": widest,
         "narrow": [port.name for port in narrow if not dynamic(port)],
         "narrow_dynamic": [port.name for port in narrow if dynamic(port)],
-        "mismatched": [port.name for port in ports if port.mtu != bridge.mtu],
+        "mismatched": [port.name for port in ports if None not in (port.mtu, bridge.mtu) and port.mtu != bridge.mtu],
         "vlan_filtering": bridge.vlan_filtering,
         "stp": bridge.stp,
         "uppers": [_shown(upper) for upper in uppers],
