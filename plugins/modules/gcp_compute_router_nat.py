@@ -61,7 +61,7 @@ options:
   reset:
     description:
       - Fields that get their default back. They must not be given as well. One that has its default is left as it is, whoever set it.
-      - The default of V(auto_network_tier) is the project's. Where the server tells it as if it had been set, it is given up in each run.
+      - The default of O(auto_network_tier) is the project's. Where the server tells it as if it had been set, it is given up in each run.
     type: list
     elements: str
     choices:

@@ -45,7 +45,7 @@ def _hcl(plan: Plan, where: Place) -> str:
     if plan.item is None:
         return f'# Remove resource "google_compute_router_nat" "{label}" ({where.path}, NAT {plan.name}).\n'
     # Left out, Terraform would send 120, whatever is in force.
-    time_wait = plan.after and plan.after[_TIME_WAIT]
+    time_wait = plan.after[_TIME_WAIT] if plan.after else None
     item = plan.item if time_wait is None else {**plan.item, KEYS[_TIME_WAIT]: time_wait}
     set_here = nat_fields.NAT.read(item)
     named = {"name": plan.name, "project": where.project, "region": where.region, "router": where.router}

@@ -593,12 +593,12 @@ def test_rules_as_commands_of_gcloud() -> None:
 
 def test_what_drains_no_more_and_a_description_as_commands_of_gcloud() -> None:
     action = {"sourceNatActiveIps": addresses("x"), "sourceNatDrainIps": addresses("y")}
-    rule = {"rule_number": 2, "match": CEL, "action": {**ACTION, "source_nat_drain_ips": []}}
+    rule = {"rule_number": 2, "match": CEL, "action": ACTION}
     item = nat(rules=[{"ruleNumber": 2, "match": CEL, "action": action}])
-    assert emit("gcloud", planned(item, rules=[rule]), PLACE).endswith(
+    ended = {**rule, "action": {**ACTION, "source_nat_drain_ips": []}}
+    assert emit("gcloud", planned(item, rules=[ended]), PLACE).endswith(
         " --source-nat-active-ips=x --clear-source-nat-drain-ips\n"
     )
-    del rule["action"]["source_nat_drain_ips"]
     remark = "# gcloud has no flag for the description of rule 2.\n"
     assert emit("gcloud", planned(item, rules=[{**rule, "description": "x"}]), PLACE) == remark
 

@@ -37,8 +37,9 @@ TIMEOUTS = ("udp_idle", "icmp_idle", "tcp_established_idle", "tcp_transitory_idl
 @st.composite
 def twice(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
     """Options for one NAT, one after the other. What the first uses may drain by the second."""
-    fixed = {"type": draw(st.sampled_from(["PUBLIC", "PRIVATE"])), "endpoint_types": draw(ENDPOINTS)}
-    first, second = ({**draw(options(fixed["type"])), **fixed} for _number in range(2))
+    kind = draw(st.sampled_from(["PUBLIC", "PRIVATE"]))
+    fixed = {"type": kind, "endpoint_types": draw(ENDPOINTS)}
+    first, second = ({**draw(options(kind)), **fixed} for _number in range(2))
     left = sorted(set(first.get("nat_ips", ())) - set(second.get("nat_ips", ())))
     if left and "nat_ips" in second and draw(st.booleans()):
         second["drain_nat_ips"] = left[:1]
@@ -65,8 +66,8 @@ def options(draw: st.DrawFn, kind: str) -> dict[str, Any]:
     if found["enable_endpoint_independent_mapping"]:
         found["rules"] = []
     else:
-        names, some = ("ips", NAMES) if kind == "PUBLIC" else ("ranges", st.sampled_from(["s", "t", "u"]))
-        action = st.fixed_dictionaries({f"source_nat_active_{names}": st.lists(some, min_size=1, unique=True)})
+        suffix, some = ("ips", NAMES) if kind == "PUBLIC" else ("ranges", st.sampled_from(["s", "t", "u"]))
+        action = st.fixed_dictionaries({f"source_nat_active_{suffix}": st.lists(some, min_size=1, unique=True)})
         rule = st.fixed_dictionaries(
             {"rule_number": st.integers(0, 3) | st.just(65000), "match": st.sampled_from("xy"), "action": action},
             optional={"description": st.sampled_from(["", "for y"])},
