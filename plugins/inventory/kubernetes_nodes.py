@@ -196,7 +196,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +209,7 @@ from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructa
 from ansible_collections.bulwark.node.plugins.module_utils.errors import BulwarkError
 from ansible_collections.bulwark.node.plugins.module_utils.kube.client import ARGUMENT_SPEC, NODES, connect
 from ansible_collections.bulwark.node.plugins.module_utils.kube.module import secrets
-from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import printable
+from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import field_of, printable
 from ansible_collections.bulwark.node.plugins.plugin_utils.node_groups import groups_of
 from ansible_collections.bulwark.node.plugins.plugin_utils.node_record import address_of, reachable, record
 
@@ -283,9 +283,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _populate(self, nodes: list[Record], cluster: Mapping[str, Any]) -> None:
         group = self._sanitize_group_name(self.get_option("group"))
-        groups = {each["uid"]: self._groups(each) for each in nodes}
         own = map(self._sanitize_group_name, self.get_option("groups"))
-        taken = {group, *own, *(name for names in groups.values() for name in names)}
+        taken = {group, *own, *(name for each in nodes for name in self._groups(each))}
         # Before anything is added: a source that fails in the middle leaves what it added.
         hosts = self._hosts(nodes, taken | set(self.inventory.groups))
         self._refuse_shared(group, cluster)
@@ -293,15 +292,14 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         if cluster:
             self.inventory.set_variable(group, "reboot_cluster", _text_only(cluster))
         for host, each in hosts.items():
-            self._add(host, each, [group, *groups[each["uid"]]])
+            self._add(host, each, [group, *self._groups(each)])
         lost = [each["name"] for host, each in hosts.items() if not self._address(each)]
         if lost:
             types = ", ".join(self.get_option("address_types"))
             self.display.warning(
                 f"{self.NAME}: {_listed(lost)}: no address of {types} that may be used. ansible_host is not set; see address_types"
             )
-        for host in hosts:
-            self._construct(host)
+        self._construct(hosts)
 
     def _add(self, host: str, each: Record, groups: list[str]) -> None:
         self.inventory.add_host(host)
@@ -313,13 +311,18 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         if address:
             self.inventory.set_variable(host, "ansible_host", address)
 
-    def _construct(self, host: str) -> None:
+    def _construct(self, hosts: Collection[str]) -> None:
         """What the source composes of the variables that are there."""
         strict = self.get_option("strict")
-        known = self.inventory.get_host(host).get_vars()
-        self._set_composite_vars(self.get_option("compose"), known, host, strict=strict)
-        self._add_host_to_composed_groups(self.get_option("groups"), known, host, strict=strict)
-        self._add_host_to_keyed_groups(self.get_option("keyed_groups"), known, host, strict=strict)
+        for host in hosts:
+            self._set_composite_vars(self.get_option("compose"), self._known(host), host, strict=strict)
+        # After all variables: a keyed group that is named as a host would be given those of the host.
+        for host in hosts:
+            self._add_host_to_composed_groups(self.get_option("groups"), self._known(host), host, strict=strict)
+            self._add_host_to_keyed_groups(self.get_option("keyed_groups"), self._known(host), host, strict=strict)
+
+    def _known(self, host: str) -> dict[str, Any]:
+        return dict(self.inventory.get_host(host).get_vars())
 
     def _groups(self, each: Record) -> list[str]:
         names = groups_of(each, self.get_option("group_by"), self.get_option("group_labels"))
@@ -341,11 +344,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 )
                 continue
             known = self.inventory.hosts.get(host)
-            others = known.vars.get("kubernetes_node", each) if known else hosts.get(host, each)
-            if others["uid"] != each["uid"]:
+            other = known.vars.get("kubernetes_node", each) if known else hosts.get(host, each)
+            if field_of(other, "uid") != each["uid"]:
                 raise AnsibleParserError(
-                    f"hostname: {host} is the name of {others['name']} (uid {others['uid']}) and of {each['name']} (uid {each['uid']}),"
-                    " expected a name for each; such as \"'prod-' ~ kubernetes_node.name\""
+                    f"hostname: {host} is the name of {_told(other)} and of {_told(each)}, expected a name for each;"
+                    " such as \"'prod-' ~ kubernetes_node.name\""
                 )
             hosts[host] = each
         return hosts
@@ -355,11 +358,14 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         if not expression:
             return str(each["name"])
         try:
-            return str(self._compose(expression, {"kubernetes_node": _text_only(each)}))
+            name = self._compose(expression, {"kubernetes_node": _text_only(each)})
+            if name in (None, ""):
+                raise AnsibleParserError("it gives nothing")
         except AnsibleError as error:
             if self.get_option("strict"):
                 raise AnsibleParserError(f"hostname: of {printable(each['name'])}: {error}") from None
             return str(each["name"])
+        return str(name)
 
     def _refuse_shared(self, group: str, cluster: Mapping[str, Any]) -> None:
         """A group whose variables say another cluster would have its nodes looked for there."""
@@ -431,8 +437,9 @@ def _digest(data: bytes) -> str:
 
 
 def _is_records(found: Any) -> bool:
-    """Whether it is what we cached, as far as the rest relies on it."""
-    return isinstance(found, list) and all(isinstance(each, Mapping) and {"uid", "name"} <= set(each) for each in found)
+    """Whether it has the form of what we cached."""
+    keys = record({}).keys()
+    return isinstance(found, list) and all(isinstance(each, Mapping) and each.keys() == keys for each in found)
 
 
 def _plain(value: Any) -> Any:
@@ -443,7 +450,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(each) for each in value]
-    return str(value)
+    # The inner one decrypts; the outer one gives the built-in type.
+    return str.__str__(str(value))
 
 
 def _text_only(value: Any) -> Any:
@@ -463,6 +471,10 @@ def _marked(value: Any) -> Any:
         return list(map(_marked, value))
     # A template has a brace. To mark all would have `ansible-inventory --list` show each string as an object.
     return wrap_var(value) if isinstance(value, str) and "{" in value else value
+
+
+def _told(node: Any) -> str:
+    return f"{printable(field_of(node, 'name'))} (uid {printable(field_of(node, 'uid'))})"
 
 
 def _listed(names: list[str], most: int = 10) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No cluster, cache or inventory of whoever runs the tests; and no proxy. The same for all, for Ansible is started for each anew."""
     monkeypatch.setenv("KUBECONFIG", "/nonexistent/kubeconfig")
     monkeypatch.setenv("CLUSTER_TOKEN", "cluster-admin")
-    for name in ("KUBERNETES_SERVICE_HOST", "ANSIBLE_INVENTORY_CACHE", "ANSIBLE_INVENTORY_CACHE_PLUGIN"):
+    own = [name for name in os.environ if name.startswith(("K8S_AUTH_", "ANSIBLE_INVENTORY_", "ANSIBLE_CACHE_"))]
+    for name in ("KUBERNETES_SERVICE_HOST", *own):
         monkeypatch.delenv(name, raising=False)
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)

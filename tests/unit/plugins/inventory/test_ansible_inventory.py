@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible.parsing.vault import VaultLib, VaultSecret
 
 from ansible_collections.bulwark.node.plugins.inventory import kubernetes_nodes
 from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube, User
@@ -108,6 +109,17 @@ def test_who_may_not_list_nodes_is_told_what_to_do_and_no_secret(kube: FakeKube,
     assert "lable_selector: no option of bulwark.node.kubernetes_nodes" in said
     for secret in ("wrong-token", "reader-token", "proxy-secret", "cluster-admin"):
         assert secret not in said, secret
+
+
+def test_a_secret_may_come_from_a_vault(kube: FakeKube, source: Source, tmp_path: Path) -> None:
+    add(kube, "a")
+    (tmp_path / "password").write_text("open")
+    encrypted = VaultLib([("default", VaultSecret(b"open"))]).encrypt("cluster-admin").decode().splitlines()
+    path = source(api_key=None)
+    lines = "\n  ".join(encrypted)
+    Path(path).write_text(f"{Path(path).read_text()}api_key: !vault |\n  {lines}\n")
+    stdout, stderr = inventory("-i", path, "--vault-password-file", str(tmp_path / "password"), "--host", "a")
+    assert json.loads(stdout)["reboot_node_name"] == "a", stderr
 
 
 def test_strict_refuses_what_else_is_passed_over(kube: FakeKube, source: Source) -> None:

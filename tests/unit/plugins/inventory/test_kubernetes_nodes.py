@@ -286,10 +286,21 @@ def test_the_right_to_list_nodes_suffices(kube: FakeKube, source: Source, read: 
 
 def test_hostname_falls_back_unless_strict(kube: FakeKube, source: Source, read: Read) -> None:
     add(kube, "a")
-    expression = "kubernetes_node.labels.name"
-    assert list(read(source(hostname=expression)).hosts) == ["a"]
-    with pytest.raises(AnsibleParserError, match="hostname: of a: "):
-        read(source(hostname=expression, strict=True))
+    for expression in ("kubernetes_node.labels.name", "kubernetes_node.zone"):
+        assert list(read(source(hostname=expression)).hosts) == ["a"]
+        with pytest.raises(AnsibleParserError, match="hostname: of a: "):
+            read(source(hostname=expression, strict=True))
+
+
+def test_a_label_that_names_another_node_takes_none_of_its_variables(
+    kube: FakeKube, source: Source, read: Read
+) -> None:
+    add(kube, "a", labels={"pool": "b"})
+    add(kube, "b", labels={"pool": "x"})
+    keyed = [{"key": "kubernetes_node.labels.pool", "separator": ""}]
+    found = read(source(compose={"mine": "kubernetes_node.name"}, keyed_groups=keyed))
+    assert {name: variables(found, name)["mine"] for name in found.hosts} == {"a": "a", "b": "b"}
+    assert found.groups["b"].vars == {}
 
 
 def asked(kube: FakeKube) -> int:

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.bulwark.node.plugins.module_utils.units import (
     bracketed,
     format_size,
+    parse_cores,
     parse_quantity,
     parse_size,
 )
@@ -228,3 +229,16 @@ def test_binary_and_decimal_units_are_kept_apart(unit: str) -> None:
 )
 def test_a_value_in_brackets_is_the_chosen_one(text: str, found: tuple[str, tuple[str, ...]] | None) -> None:
     assert bracketed(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"), [("4", 4.0), (4, 4.0), ("3920m", 3.92), ("0.5", 0.5), ("1k", 1000.0), ("0", 0.0)]
+)
+def test_cores_are_read_with_their_fractions(text: str | int, cores: float) -> None:
+    assert parse_cores(text) == cores
+
+
+@pytest.mark.parametrize("text", ["", "four", "-1", "1e99", -1, True])
+def test_what_are_no_cores_is_refused(text: Any) -> None:
+    with pytest.raises(ValueError, match="expected a "):
+        parse_cores(text)

@@ -10,6 +10,7 @@ import pytest
 
 from ansible_collections.bulwark.node.plugins.module_utils.host import Host
 from ansible_collections.bulwark.node.plugins.module_utils.node import bridges
+from ansible_collections.bulwark.node.plugins.module_utils.node.links import Link
 from ansible_collections.bulwark.node.tests.unit.plugins.module_utils.node.dumps import DONE, GETLINK, answer, link
 
 
@@ -107,6 +108,18 @@ def test_ports_of_guests_and_pods_are_dynamic(
     answer(monkeypatch, {GETLINK: link(2, b"br0", b"bridge") + message + DONE})
     (found,) = bridges.facts(Host(root=str(tree)))
     assert [port["dynamic"] for port in found["ports"]] == [dynamic]
+
+
+@pytest.mark.parametrize(
+    ("bridge_mtu", "port_mtu", "mismatched"),
+    [(1500, 1500, []), (1500, 9000, ["eth0"]), (1500, None, []), (None, 1500, [])],
+)
+def test_an_mtu_that_nobody_told_is_no_mismatch(
+    bridge_mtu: int | None, port_mtu: int | None, mismatched: list[str]
+) -> None:
+    bridge = Link(2, "br0", "br0", "bridge", bridge_mtu, None, None, None, None)
+    port = Link(3, "eth0", "eth0", None, port_mtu, None, None, 2, None)
+    assert bridges.shape(bridge, [bridge, port], by_us=False)["mismatched"] == mismatched
 
 
 def test_what_stands_on_a_bridge_and_what_it_is_part_of(monkeypatch: pytest.MonkeyPatch, tree: Path) -> None:
