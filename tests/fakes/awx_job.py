@@ -1,0 +1,89 @@
+# SPDX-FileCopyrightText: The bulwark.node authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A job as AWX hands it to ansible-runner in an execution environment (awx/main/tasks/jobs.py)."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible_runner.interface import run as run_by_runner
+
+from .awx import launched
+
+__all__ = ["Job"]
+
+
+class _Unsafe(yaml.SafeDumper):
+    """awx/main/utils/safe_yaml.py: no text that a user gave is a template."""
+
+    def represent_data(self, data: Any) -> Any:
+        return self.represent_scalar("!unsafe", data) if isinstance(data, str) else super().represent_data(data)
+
+
+def _written(variables: Mapping[str, Any], safe: Mapping[str, Any]) -> str:
+    """env/extravars of a job; what is in ``safe``, the template's own variables, may be a template (safe_dump)."""
+    return "".join(
+        yaml.dump({name: value}, Dumper=yaml.SafeDumper if name in safe and safe[name] == value else _Unsafe)
+        for name, value in variables.items()
+    )
+
+
+@dataclass
+class Job:
+    """A job of ``template`` with its own ``folder``. ``hosts`` are variables by host, all of the inventory, or those of a slice."""
+
+    folder: Path
+    project: Path
+    template: Mapping[str, Any]
+    answers: Mapping[str, Any]
+    hosts: Mapping[str, Mapping[str, Any]]
+    number: int = 41
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self, cancel: Callable[[], bool] = lambda: False) -> Any:
+        """The Runner, which has ended. It is cancelled once ``cancel`` holds."""
+        told = {"awx_job_id": self.number, "awx_job_template_name": self.template["name"], "awx_user_name": "somebody"}
+        variables = {**told, **launched(self.template, self.answers)}
+        for name in ("env", "inventory", "home"):
+            (self.folder / name).mkdir(parents=True)
+        safe = {**told, **(self.template.get("extra_vars") or {})}
+        (self.folder / "env/extravars").write_text(_written(variables, safe))
+        inventory = {"all": {"hosts": {name: dict(about) for name, about in self.hosts.items()}}}
+        (self.folder / "inventory/hosts.json").write_text(json.dumps(inventory))
+        return run_by_runner(
+            private_data_dir=str(self.folder),
+            project_dir=str(self.project),
+            playbook=self.template["playbook"],
+            cmdline=" ".join(self._arguments()),
+            envvars={
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "HOME": str(self.folder / "home"),
+                "LANG": "C.UTF-8",
+                # As the execution environments have it.
+                "COLUMNS": "160",
+                "no_proxy": "*",
+                "ANSIBLE_HOME": str(self.folder / "home"),
+                "ANSIBLE_NOCOLOR": "1",
+                "ANSIBLE_REMOTE_TMP": str(self.folder / "home/remote"),
+                **self.environment,
+            },
+            # Seconds between two looks at whether it is cancelled.
+            settings={"pexpect_timeout": 0.2},
+            cancel_callback=cancel,
+            quiet=True,
+        )
+
+    def _arguments(self) -> list[str]:
+        given = {
+            "--check": self.template.get("job_type") == "check",
+            "--diff": self.template.get("diff_mode"),
+            "--become": self.template.get("become_enabled"),
+        }
+        return [name for name, wanted in given.items() if wanted]
