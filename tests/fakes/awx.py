@@ -28,10 +28,10 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "float": (float,),
 }
 # awx/main/constants.py, ENV_BLOCKLIST
-_NO_ENVIRONMENT = frozenset(
-    "VIRTUAL_ENV PATH PYTHONPATH JOB_ID INVENTORY_ID INVENTORY_SOURCE_ID INVENTORY_UPDATE_ID AD_HOC_COMMAND_ID REST_API_URL "
-    "REST_API_TOKEN MAX_EVENT_RES CALLBACK_QUEUE CALLBACK_CONNECTION CACHE JOB_CALLBACK_DEBUG INVENTORY_HOSTVARS "
-    "AWX_HOST PROJECT_REVISION SUPERVISOR_CONFIG_PATH".split()
+_NO_ENVIRONMENT = re.compile(
+    "VIRTUAL_ENV|PATH|PYTHONPATH|JOB_ID|INVENTORY_ID|INVENTORY_SOURCE_ID|INVENTORY_UPDATE_ID|AD_HOC_COMMAND_ID|REST_API_URL|"
+    "REST_API_TOKEN|MAX_EVENT_RES|CALLBACK_QUEUE|CALLBACK_CONNECTION|CACHE|JOB_CALLBACK_DEBUG|INVENTORY_HOSTVARS|"
+    "AWX_HOST|PROJECT_REVISION|SUPERVISOR_CONFIG_PATH"
 )
 
 
@@ -134,7 +134,18 @@ def credential_type_refusals(inputs: Mapping[str, Any], injectors: Mapping[str, 
     """Why this is no type of credentials (awx/main/fields.py, CredentialTypeInputField and CredentialTypeInjectorField)."""
     found = [f"inputs: {name}" for name in inputs if name not in ("fields", "required")]
     fields = inputs.get("fields", [])
-    known = {"type", "format", "choices", "id", "label", "help_text", "multiline", "secret", "ask_at_runtime", "default"}
+    known = {
+        "type",
+        "format",
+        "choices",
+        "id",
+        "label",
+        "help_text",
+        "multiline",
+        "secret",
+        "ask_at_runtime",
+        "default",
+    }
     for each in fields:
         found += [f"{each['id']}: {name}" for name in each if name not in known]
         if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", each["id"]) or each["id"] == "tower" or "label" not in each:
@@ -148,7 +159,7 @@ def credential_type_refusals(inputs: Mapping[str, Any], injectors: Mapping[str, 
     found += [f"{name}: required, and no field" for name in inputs.get("required", []) if name not in ids]
     found += [f"injectors: {name}" for name in injectors if name not in ("env", "extra_vars", "file")]
     for name in injectors.get("env", {}):
-        if name.startswith("ANSIBLE_") or name in _NO_ENVIRONMENT or not re.fullmatch(r"[a-zA-Z_]\w*", name):
+        if name.startswith("ANSIBLE_") or _NO_ENVIRONMENT.fullmatch(name) or not re.fullmatch(r"[a-zA-Z_]\w*", name):
             found.append(f"env: {name} is not allowed")
     if set(injectors.get("file", {})) - {"template"}:
         found.append("file: one file, named template, is all that is used here")

@@ -1,10 +1,13 @@
 # SPDX-FileCopyrightText: The bulwark.node authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A job as AWX hands it to ansible-runner in an execution environment (awx/main/tasks/jobs.py)."""
+"""A job as AWX hands it to ansible-runner in an execution environment (awx/main/tasks/jobs.py).
+
+ran = Job(folder, template("Bulwark audit"), {"audit_hosts": "workers"}, inventory).run()
+assert ran.status == "successful"
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -17,7 +20,9 @@ from ansible_runner.interface import run as run_by_runner
 
 from .awx import launched
 
-__all__ = ["Job"]
+__all__ = ["Job", "artifacts", "template"]
+
+_HOME = Path(__file__).parents[2] / "extensions/awx"
 
 
 class _Unsafe(yaml.SafeDumper):
@@ -35,15 +40,32 @@ def _written(variables: Mapping[str, Any], safe: Mapping[str, Any]) -> str:
     )
 
 
+def template(name: str, **extra_vars: Any) -> dict[str, Any]:
+    """A job template of extensions/awx, as AWX has it. Of what differs from site to site, only ``extra_vars``."""
+    given = yaml.safe_load((_HOME / "templates.yml").read_text())
+    (found,) = (
+        each
+        for each in given["bulwark_awx_templates"] + given["bulwark_awx_cloud_nat_templates"]
+        if each["name"] == name
+    )
+    playbook = found["playbook"].rpartition("}}")[2]
+    return {**given["bulwark_awx_template"], **found, "playbook": playbook, "extra_vars": extra_vars}
+
+
+def artifacts(ran: Any) -> dict[str, Any]:
+    """What the tasks set_stats of a job leave with AWX."""
+    (found,) = (event["event_data"] for event in ran.events if event["event"] == "playbook_on_stats")
+    return dict(found.get("artifact_data", {}))
+
+
 @dataclass
 class Job:
-    """A job of ``template`` with its own ``folder``. ``hosts`` are variables by host, all of the inventory, or those of a slice."""
+    """A job with its own ``folder``, of a file of an inventory: all of its hosts, or those of a slice."""
 
     folder: Path
-    project: Path
     template: Mapping[str, Any]
     answers: Mapping[str, Any]
-    hosts: Mapping[str, Mapping[str, Any]]
+    inventory: Path
     number: int = 41
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -51,16 +73,15 @@ class Job:
         """The Runner, which has ended. It is cancelled once ``cancel`` holds."""
         told = {"awx_job_id": self.number, "awx_job_template_name": self.template["name"], "awx_user_name": "somebody"}
         variables = {**told, **launched(self.template, self.answers)}
-        for name in ("env", "inventory", "home"):
+        for name in ("env", "home"):
             (self.folder / name).mkdir(parents=True)
-        safe = {**told, **(self.template.get("extra_vars") or {})}
+        safe = {**told, **self.template["extra_vars"]}
         (self.folder / "env/extravars").write_text(_written(variables, safe))
-        inventory = {"all": {"hosts": {name: dict(about) for name, about in self.hosts.items()}}}
-        (self.folder / "inventory/hosts.json").write_text(json.dumps(inventory))
         return run_by_runner(
             private_data_dir=str(self.folder),
-            project_dir=str(self.project),
+            project_dir=str(_HOME / "project"),
             playbook=self.template["playbook"],
+            inventory=str(self.inventory),
             cmdline=" ".join(self._arguments()),
             envvars={
                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

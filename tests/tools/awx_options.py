@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The options of the modules of awx.awx that extensions/awx uses, as JSON, for tests/unit/extensions/awx_modules.json.
 
-    .venv-peers/bin/python tests/tools/awx_options.py job_template schedule … >tests/unit/extensions/awx_modules.json
+.venv-peers/bin/python tests/tools/awx_options.py job_template schedule … >tests/unit/extensions/awx_modules.json
 """
 
 from __future__ import annotations

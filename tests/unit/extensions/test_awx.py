@@ -123,7 +123,7 @@ def asked(template: Mapping[str, Any]) -> dict[str, Any]:
 def test_each_survey_is_one_that_awx_takes(calls: Calls) -> None:
     surveys = {name: awx.survey_refusals(template["survey_spec"]) for name, template in surveyed(calls).items()}
     assert len(surveys) == 8
-    assert surveys == dict.fromkeys(surveys, [])
+    assert surveys == {name: [] for name in surveys}
 
 
 def test_a_survey_can_be_left_as_it_comes_up(calls: Calls) -> None:
@@ -213,9 +213,7 @@ def test_what_changes_nodes_runs_once_at_a_time_and_has_no_time_out(calls: Calls
 
 
 def test_the_fact_cache_is_used_with_its_own_execution_environment_alone(calls: Calls) -> None:
-    pairs = {
-        (each["use_fact_cache"], each["execution_environment"]) for each in of(calls, "job_template").values()
-    }
+    pairs = {(each["use_fact_cache"], each["execution_environment"]) for each in of(calls, "job_template").values()}
     assert pairs == {(True, "Bulwark fact cache"), (False, "Bulwark")}
 
 
@@ -240,7 +238,7 @@ def test_whatever_is_named_was_made_before(calls: Calls) -> None:
             ],
         }
         missing = {kind: set(filter(None, names)) - known.get(kind, set()) for kind, names in needed.items()}
-        assert missing == dict.fromkeys(missing, set()), call
+        assert missing == {kind: set() for kind in missing}, call
         if "name" in options:
             known.setdefault("template" if module.endswith("job_template") else module, set()).add(options["name"])
     assert made <= set().union(*known.values())
