@@ -79,7 +79,7 @@ class Job:
         (self.folder / "env/extravars").write_text(_written(variables, safe))
         return run_by_runner(
             private_data_dir=str(self.folder),
-            project_dir=str(_HOME / "project"),
+            project_dir=str(_HOME / "templates/project"),
             playbook=self.template["playbook"],
             inventory=str(self.inventory),
             cmdline=" ".join(self._arguments()),

@@ -246,10 +246,10 @@ def test_whatever_is_named_was_made_before(calls: Calls) -> None:
 
 def test_each_playbook_is_in_the_project(calls: Calls) -> None:
     for template in of(calls, "job_template").values():
-        (play,) = yaml.safe_load((HOME / "project" / template["playbook"]).read_text())
+        (play,) = yaml.safe_load((HOME / "templates/project" / template["playbook"]).read_text())
         assert play["import_playbook"] == f"bulwark.node.{Path(template['playbook']).stem}"
     (source,) = of(calls, "inventory_source").values()
-    assert yaml.safe_load((HOME / "project" / source["source_path"]).read_text())["plugin"].startswith("bulwark.node.")
+    assert yaml.safe_load((HOME / "templates/project" / source["source_path"]).read_text())["plugin"].startswith("bulwark.node.")
 
 
 def test_a_schedule_starts_without_anybody_who_answers(calls: Calls) -> None:
