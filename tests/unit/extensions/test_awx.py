@@ -249,7 +249,9 @@ def test_each_playbook_is_in_the_project(calls: Calls) -> None:
         (play,) = yaml.safe_load((HOME / "templates/project" / template["playbook"]).read_text())
         assert play["import_playbook"] == f"bulwark.node.{Path(template['playbook']).stem}"
     (source,) = of(calls, "inventory_source").values()
-    assert yaml.safe_load((HOME / "templates/project" / source["source_path"]).read_text())["plugin"].startswith("bulwark.node.")
+    assert yaml.safe_load((HOME / "templates/project" / source["source_path"]).read_text())["plugin"].startswith(
+        "bulwark.node."
+    )
 
 
 def test_a_schedule_starts_without_anybody_who_answers(calls: Calls) -> None:
@@ -302,8 +304,10 @@ def test_credentials_come_to_a_job_by_the_environment_that_the_modules_read(call
     for credential in of(calls, "credential").values():
         kind = types[credential["credential_type"]]
         assert set(kind["inputs"]["required"]) <= set(credential["inputs"])
+        assert {type(text) for text in credential["inputs"].values()} == {str}
         found = awx.injected(kind["injectors"], credential["inputs"], "/runner/env/key")
-        assert found["file"]["template"] in (SITE["bulwark_awx_kubeconfig"], SITE["bulwark_awx_google_key"])
+        given = SITE["bulwark_awx_google_key" if "key" in credential["inputs"] else "bulwark_awx_kubeconfig"]
+        assert yaml.safe_load(found["file"]["template"]) == yaml.safe_load(str(given))
         told |= found["env"]
     assert told == {
         "K8S_AUTH_KUBECONFIG": "/runner/env/key",

@@ -72,7 +72,9 @@ def test_a_restart_is_done_and_told_and_foretold(stage: Stage, check: bool) -> N
     stage.actor(
         "a", {**WELL, "settings": settings("systemd", UNIT, "other.service", changed=False), "systemd_service": RUNS}
     )
-    run = harden(stage, *(["--check"] if check else []), harden_restart_units=[UNIT])
+    # A survey of AWX answers with a text.
+    given = {"harden_restart_units": [UNIT], "harden_install_packages": "no"}
+    run = harden(stage, *(["--check"] if check else []), **given)
     assert run.rc == 0
     assert f"disruptive {UNIT} it is restarted: {POOLS}" in run.said
     assert f"disruptive systemd it reads its files again: {POOLS}" in run.said
@@ -91,7 +93,7 @@ def test_a_restart_is_done_and_told_and_foretold(stage: Stage, check: bool) -> N
         ({"harden_profile": "tpyo"}, "value of harden_profile must be one of: kubernetes_node, kvm_host", True),
         ({"harden_kvm": None}, "argument 'harden_kvm' is of type", False),
         ({"harden_kvm": {}}, "settings: nothing is asked for; expected one of hugepages", False),
-        ({"harden_install_packages": True}, "Install what loads modules of the kernel: ", False),
+        ({"harden_install_packages": "yes"}, "Install what loads modules of the kernel: ", False),
     ],
     ids=["profile", "null", "nothing", "package"],
 )
