@@ -66,7 +66,8 @@ def test_the_tarball_holds_what_git_knows_and_nothing_that_was_made() -> None:
     known = subprocess.run(git, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert names <= set(known.split("\0"))
     assert not [name for name in names if re.search(r"(^|/)(\.|__pycache__|output|dist)|\.pyc$", name)]
-    assert {f"plugins/modules/{path.name}" for path in (ROOT / "plugins/modules").glob("*.py")} <= names
+    needed = [*(ROOT / "plugins/modules").glob("*.py"), *(ROOT / "extensions").rglob("*.yml")]
+    assert {str(path.relative_to(ROOT)) for path in needed} <= names
 
 
 def test_the_installed_collection_gathers_facts_and_audits(tmp_path: Path, installed: Path) -> None:
@@ -80,6 +81,32 @@ def test_the_installed_collection_gathers_facts_and_audits(tmp_path: Path, insta
     assert str(ROOT / "plugins") not in facts + audit
     host = json.loads((tmp_path / "bulwark-report/report.json").read_text())["hosts"]["localhost"]
     assert (host["status"], host["facts"]["errors"]) == ("ok", [])
+
+
+@pytest.mark.parametrize(
+    "definition",
+    sorted((ROOT / "extensions/awx/ee").glob("*/execution-environment.yml")),
+    ids=lambda path: path.parent.name,
+)
+def test_an_execution_environment_is_built_of_the_tarball(tmp_path: Path, definition: Path) -> None:
+    run(tmp_path, "ansible-builder", "create", "--file", str(definition), "--context", str(tmp_path))
+    assert (tmp_path / "_build/collections" / TARBALL.name).read_bytes() == TARBALL.read_bytes()
+    wanted = yaml.safe_load((tmp_path / "_build/requirements.yml").read_text())
+    assert wanted == {"collections": [{"name": f"/build/{TARBALL.name}", "type": "file"}]}
+    made = next(tmp_path.glob("*file")).read_text()
+    assert made.index(f"COPY _build/collections/{TARBALL.name} /build/") < made.index(
+        "ansible-galaxy collection install"
+    )
+
+
+def test_an_execution_environment_gets_the_libraries_and_none_of_the_tests_packages(tmp_path: Path) -> None:
+    with tarfile.open(TARBALL) as tarball:
+        tarball.extractall(tmp_path / "ansible_collections/bulwark/node", filter="data")
+    found = yaml.safe_load(run(tmp_path, "ansible-builder", "introspect", str(tmp_path)))
+    wanted = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    assert [line.partition("  #")[0] for line in found["python"]] == wanted
+    # bindep leaves out the lines of a profile that nobody asks for.
+    assert [line for line in found["system"] if "[test " not in line] == []
 
 
 def test_galaxy_would_import_it(tmp_path: Path) -> None:

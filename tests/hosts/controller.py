@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_runner.interface import run as run_by_runner
+from ansible_collections.bulwark.node.tests.fakes.awx_job import Job
 
 from .machine import Machine, Site
 
@@ -120,26 +120,26 @@ class Controller:
             rc = self._watch(running, kill_when or (lambda _steps: False), time.monotonic() + timeout)
         return Play(rc, (self.folder / "output").read_text(errors="replace"), tuple(self.steps()))
 
-    def run_and_cancel(
-        self, playbook: str, machines: Sequence[Machine], variables: Mapping[str, Any], when: Callable[[], bool]
-    ) -> str:
-        """Run a playbook by ansible-runner, as AWX does, and cancel it once ``when`` holds; the status that it ends with."""
+    def job(
+        self,
+        template: Mapping[str, Any],
+        answers: Mapping[str, Any],
+        machines: Sequence[Machine],
+        variables: Mapping[str, Any],
+        cancel: Callable[[], bool] = lambda: False,
+    ) -> Any:
+        """Run a job template with answers to its survey by ansible-runner, as AWX does; the inventory has the variables.
+
+        It is cancelled once ``cancel`` holds. The Runner, which has ended.
+        """
         self._furnish(machines, variables)
-        (self.folder / "runner").mkdir()
-        ran = run_by_runner(
-            private_data_dir=str(self.folder / "runner"),
-            project_dir=str(self.folder),
-            playbook=playbook,
-            inventory=str(self.folder / "hosts.ini"),
-            extravars=dict(variables),
-            envvars=self._environment(None),
-            cancel_callback=when,
-            # Seconds between two calls of it.
-            settings={"pexpect_timeout": 0.5},
-            quiet=True,
-        )
+        (self.folder / "group_vars").mkdir()
+        (self.folder / "variables.json").rename(self.folder / "group_vars/all.json")
+        ran = Job(
+            self.folder / "runner", template, answers, self.folder / "hosts.ini", environment=self._environment(None)
+        ).run(cancel)
         print(ran.stdout.read())
-        return str(ran.status)
+        return ran
 
     def processes(self) -> list[int]:
         """What runs of it."""

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.bulwark.node.tests.fakes.actors import Run, Stage
 from ansible_collections.bulwark.node.tests.fakes.compute_api import FakeCompute, nat
-from ansible_collections.bulwark.node.tests.unit.playbooks.test_harden import Run, Stage
 
 PLACE = "projects/a-project/regions/europe-west3/addresses"
 LINK = f"https://www.googleapis.com/compute/v1/{PLACE}"

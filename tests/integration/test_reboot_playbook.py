@@ -29,6 +29,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.annotations impo
     REBOOTING,
 )
 from ansible_collections.bulwark.node.tests.fakes import kured
+from ansible_collections.bulwark.node.tests.fakes.awx_job import artifacts, template
 from ansible_collections.bulwark.node.tests.fakes.kube_api import User
 from ansible_collections.bulwark.node.tests.fakes.kube_rbac import bound
 from ansible_collections.bulwark.node.tests.hosts.cluster import LiveCluster, install_agent
@@ -363,22 +364,35 @@ def successor_waits_for_the_lock(site: Site, machine: Machine) -> None:
 
 
 def cancelled_as_awx_does(site: Site, machine: Machine) -> None:
-    """ansible-runner kills the group of processes. A worker, which has a session of its own, goes on until its slice ends."""
-    with cell(site, machine) as cluster, Controller(site) as controller:
+    """ansible-runner kills the group of processes. A worker, which has a session of its own, goes on until its slice ends.
+
+    All answers to the surveys are given as AWX gives them.
+    """
+    target = {"bulwark_target": "all"}
+    with (
+        cell(site, machine) as cluster,
+        Controller(site) as looks,
+        Controller(site) as cancels,
+        Controller(site) as ends,
+    ):
+        said = options(cluster)
+        del said["bulwark_target"]
+        planned = looks.job(template("Bulwark reboot plan"), target, [machine], said)
+        assert planned.status == "successful"
+        assert artifacts(planned)["bulwark_reboot_plan"] == {"hosts": [machine.name], "batches": [1]}
+        assert left_behind(cluster, machine) == "nothing"
         # So that the drain takes a while.
         cluster.make.pod("slow", machine.name, ("ReplicaSet", "slow"), grace=25)
-        cancelled = controller.run_and_cancel(
-            "bulwark.node.reboot",
-            [machine],
-            options(cluster),
-            when=lambda: machine.name in cluster.cordoned(),
+        cancelled = cancels.job(
+            template("Bulwark reboot"), target, [machine], said, cancel=lambda: machine.name in cluster.cordoned()
         )
-        assert cancelled == "canceled"
+        assert cancelled.status == "canceled"
         assert left_behind(cluster, machine) == "cordon, record, lock"
-        run = play(site, cluster, [machine], reboot_takeover=True)
-        assert run.rc == 0, run.output
+        taken_up = ends.job(template("Bulwark reboot"), {**target, "reboot_takeover": "yes"}, [machine], said)
+        assert taken_up.status == "successful"
+        assert artifacts(taken_up)["bulwark_reboot"][machine.name]["state"] == "rebooted"
         assert unsound(cluster, machine.name) == []
-        assert until(lambda: controller.processes() == [], 40, 0.5)
+        assert until(lambda: cancels.processes() == [], 40, 0.5)
 
 
 def hook(folder: Path, name: str, *tasks: object) -> str:
