@@ -10,7 +10,7 @@ name: kubernetes_nodes
 short_description: The nodes of a Kubernetes cluster as hosts
 version_added: 0.1.0
 author:
-  - The bulwark.node authors
+  - The bulwark.node authors (@bulwark)
 description:
   - Asks the API server for its Nodes, and makes a host of each, with the address that it is reached under, and groups by what the cluster
     says of it.

@@ -292,6 +292,17 @@ def test_hostname_falls_back_unless_strict(kube: FakeKube, source: Source, read:
             read(source(hostname=expression, strict=True))
 
 
+def test_without_strict_what_cannot_be_composed_is_passed_over(kube: FakeKube, source: Source, read: Read) -> None:
+    add(kube, "a", labels={"pool": "x"})
+    keyed = [{"key": "kubernetes_node.labels.none"}, {"key": "kubernetes_node.labels.pool", "prefix": "pool"}]
+    wrong = {"keyed_groups": keyed, "compose": {"x": "kubernetes_node.nothing.there"}, "group_by": []}
+    found = read(source(**wrong))
+    assert members(found) == {"kubernetes_nodes": ["a"], "pool_x": ["a"]}
+    assert "x" not in variables(found, "a")
+    with pytest.raises(AnsibleError, match="Could not set x for host a"):
+        read(source(strict=True, **wrong))
+
+
 def test_a_label_that_names_another_node_takes_none_of_its_variables(
     kube: FakeKube, source: Source, read: Read
 ) -> None:
