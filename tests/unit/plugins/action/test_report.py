@@ -518,6 +518,15 @@ def test_what_the_file_no_longer_tells_is_judged_again(text: str | None, tmp_pat
     assert statuses(tmp_path) == {"a": "changed", "b": "unchanged"}
 
 
+def test_a_host_that_the_file_has_as_begun_is_judged_again(tmp_path: Path, screen: Screen) -> None:
+    play = Play("a", "b")
+    play.give(b={"a": OK})
+    play.run(["a"], ended=False, dir=str(tmp_path))
+    play.give(o={"a": CHANGED}, r={"a": OK})
+    play.harden(["b"], tmp_path)
+    assert statuses(tmp_path) == {"a": "changed", "b": "unchanged"}
+
+
 def test_a_run_begins_without_the_files_of_the_last_one(tmp_path: Path, screen: Screen) -> None:
     Play("a").harden(["a"], tmp_path)
     play = Play("a", "b")
