@@ -157,12 +157,13 @@ artifact: build .venv-importer/ready
 	touch $@
 
 .PHONY: bench
-bench: $(READY) .venv-peers/ready ## what facts, settings, the report's page, a drain and a plan cost, beside ping, setup and the peers
+bench: $(READY) .venv-peers/ready ## what facts, settings, the report's page, a drain, a plan and a fleet cost, beside ping, setup and the peers
 	python tests/bench/node_facts.py
 	python tests/bench/settings.py .venv-peers/bin
 	python tests/bench/report.py
 	python tests/bench/node_drain.py .venv-peers/bin
 	python tests/bench/reboot_plan.py
+	python tests/bench/scale.py
 
 .PHONY: peers
 peers: $(READY) .venv-peers/ready ## what others' modules do on the same input, and ours does not

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -21,12 +22,13 @@ from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import AUTO,
 from ansible_collections.bulwark.node.plugins.plugin_utils.findings import SEVERITIES
 from ansible_collections.bulwark.node.plugins.plugin_utils.outcomes import Run
 from ansible_collections.bulwark.node.plugins.plugin_utils.plain import PlainError, plain
+from ansible_collections.bulwark.node.plugins.plugin_utils.registered import Registered
 from ansible_collections.bulwark.node.plugins.plugin_utils.report_table import Tone, escape, table
 
 __all__ = ["ActionModule"]
 
 ARGUMENT_SPEC: dict[str, Any] = {
-    "results": {"type": "dict", "required": True},
+    "results": {"type": "dict"},
     "dir": {"type": "path", "required": True},
     "before": {"type": "dict"},
     "outcomes": {"type": "dict"},
@@ -34,11 +36,22 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "accept_worse": {"type": "dict", "default": {}},
     "undo": {"type": "bool", "default": False},
     "hosts": {"type": "dict", "default": {}},
+    "registered": {
+        "type": "dict",
+        "options": {
+            "results": {"type": "str", "required": True},
+            "before": {"type": "str"},
+            "outcomes": {"type": "str"},
+            "accept_worse": {"type": "str"},
+            "hosts": {"type": "str"},
+        },
+    },
     "compare": {"type": "path"},
     "cloud_nat": {"type": "list", "elements": "dict", "default": []},
     "fail_on": {"type": "str", "choices": ["never", *SEVERITIES], "default": "never"},
 }
 
+_EITHER = [("results", "registered")]
 _HOST = {"groups", "pool", "baselines", "params", "waivers"}
 # The data last: who finds it new finds the others new as well.
 _FILES: dict[str, Callable[[Mapping[str, Any]], str]] = {
@@ -66,24 +79,40 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Result as RETURN of the module documents it, in which failed and msg tell of bad options and a failed write."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        args = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)[1]
+        args = self.validate_argument_spec(
+            argument_spec=ARGUMENT_SPEC, required_one_of=_EITHER, mutually_exclusive=_EITHER
+        )[1]
         try:
-            results = _results(args["results"])
             folder = _folder(args["dir"])
+            play = Registered(args["registered"], task_vars or {}) if args["registered"] else None
+            # In check mode nothing was written.
+            done = play.done(folder) if play is not None and not self._task.check_mode else {}
+            if play is not None:
+                args = {**args, **play.options(done)}
+            results = _results(args["results"])
             run = _run(args, self._task.check_mode)
             older = _older(args["compare"])
-            subjects, refused = _subjects(args["hosts"], results)
-            made = report.build(results, datetime.now(timezone.utc), run, subjects, refused)
+            told = _told(args["hosts"])
+            subjects, refused = _subjects(told, results, done)
+            now = datetime.now(timezone.utc)
+            rows = {**done, **report.rows(results, now, run, subjects, refused)}
+            over = _is_over(rows, run)
+            if over and play is not None and done:
+                told.update(_told(play.of(done).get("hosts", {})))
+                subjects.update(_subjects(told, done, done)[0])
+            made = report.assembled(rows, now, run, subjects, over)
             if older is not None:
                 made["compared"] = report.compared(made, older, args["compare"])
             made["cloud_nat"] = _gateways(args["cloud_nat"])
+            if over:
+                _warn_of_waivers(told, subjects)
             # While hosts are being changed, the file alone is kept true.
             if run is None or run.ended:
                 batch = (task_vars or {}).get("ansible_play_batch") if run else None
-                for line in table(_shown(made, batch), _width()):
+                for line in table(made if over else _shown(made, batch), _width()):
                     display.display(line.text, color=_colour(line.tone))
             if not self._task.check_mode:
-                _write(folder, made)
+                _write(folder, made, over)
         except (_ReportError, BaselineError, report.ReportError) as exc:
             # Not AnsibleActionFail: core 2.16 announces an exception on top of the message.
             return {**result, "failed": True, "msg": f"report: {exc}"}
@@ -147,10 +176,19 @@ def _controls(host: Any, value: Any) -> list[str]:
     return [str.__str__(name).strip() for name in names]
 
 
+def _is_over(rows: Mapping[str, Any], run: Run | None) -> bool:
+    """Whether no host is begun after this report: there is none, or something is bad."""
+    if run is None:
+        return True
+    statuses = {row["outcome"]["status"] for row in rows.values()}
+    return run.ended and ("not_begun" not in statuses or bool(statuses & outcomes.BAD))
+
+
 def _shown(made: Mapping[str, Any], batch: Any) -> Mapping[str, Any]:
     """Of a run that goes on, the hosts of this batch: those before were shown, those after have nothing to show."""
-    over = not report.came_to(made, "not_begun") or _bad(made) if isinstance(batch, list) else True
-    return made if over else {**made, "hosts": {name: host for name, host in made["hosts"].items() if name in batch}}
+    if not isinstance(batch, list):
+        return made
+    return {**made, "hosts": {name: host for name, host in made["hosts"].items() if name in batch}}
 
 
 def _bad(made: Mapping[str, Any]) -> list[str]:
@@ -182,17 +220,25 @@ def _folder(value: str) -> str:
     return folder
 
 
-def _write(folder: str, made: Mapping[str, Any]) -> None:
+def _write(folder: str, made: Mapping[str, Any], over: bool) -> None:
+    """Write the files; while a run goes on that of the data alone, in which another batch costs a part of what a page does."""
+    shown = "report.html" if over else "report.json"
     # All of them are made before one is written.
-    for name, text in {name: make(made) for name, make in _FILES.items()}.items():
+    for name, text in {name: make(made) for name, make in _FILES.items() if over or name == shown}.items():
         path = os.path.join(folder, name)
         try:
             report.write(path, text)
+            if not over:
+                # Those that are there are of an earlier run.
+                for other in set(_FILES) - {shown}:
+                    path = os.path.join(folder, other)
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(path)
         except OSError as exc:
             raise _ReportError(
                 f"dir: cannot write {path}: {exc.strerror}; expected a folder that the user who runs ansible may write to, or may make"
             ) from exc
-    display.display(f"Report: {escape(os.path.join(folder, 'report.html'))}")
+    display.display(f"Report: {escape(os.path.join(folder, shown))}")
 
 
 def _gateways(given: Any) -> list[Any]:
@@ -221,25 +267,30 @@ def _older(path: str | None) -> Any:
         raise _ReportError(f"compare: {path} is no JSON; expected an older report.json") from exc
 
 
-def _subjects(given: Mapping[str, Any], results: Mapping[str, Any]) -> tuple[dict[str, Subject], dict[str, str]]:
-    """Who is judged by what, for each host of the results, and why some are not: one host's typo costs no other its report.
-
-    Raises BaselineError where all are refused.
-    """
+def _told(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of hosts, in plain types."""
     try:
-        told = plain(dict(given))
+        return dict(plain(dict(given)))
     except PlainError as exc:
         raise _ReportError(f"hosts: {exc}") from exc
+
+
+def _subjects(
+    told: Mapping[str, Any], names: Iterable[str], others: Collection[str]
+) -> tuple[dict[str, Subject], dict[str, str]]:
+    """Who of these hosts is judged by what, and why some are not: one host's typo costs no other its report.
+
+    Raises BaselineError where all are refused, and there are no others.
+    """
     subjects, refused = {}, {}
-    for name in results:
+    for name in names:
         try:
             subjects[name] = _subject(name, told.get(name) or {})
         except BaselineError as exc:
             refused[name] = str(exc)
-    if not subjects:
+    if not subjects and not others:
         name, reason = next(iter(refused.items()))
         raise BaselineError(f"{escape(name)}: {reason}")
-    _warn_of_waivers(told, subjects)
     return subjects, refused
 
 

@@ -18,7 +18,9 @@ description:
   - Runs on the controller alone and connects to no host. Run it once per play, with C(run_once), in a play without C(serial).
   - Fails, after the report is written, when a host was unreachable or returned no facts, and for findings where O(fail_on) says so.
   - With O(before) it reports on a run that changes hosts, what was done, what was fixed, what remains and why, and what got worse. This
-    is for plays with C(serial), run once per batch, with all hosts of the play each time.
+    is for plays with C(serial), run once per batch, with all hosts of the play each time. As long as hosts are left that are still to
+    be begun, C(report.json) alone is written, C(report.html) and C(junit.xml) of an earlier run are removed, and hosts are not compared
+    with one another.
   - Such a run fails where a host was unreachable, where it failed, where it is worse than before, or with O(undo) where something
     of the collection's remains.
   - It needs the Python library C(jmespath) on the controller.
@@ -47,8 +49,8 @@ options:
     description:
       - What M(bulwark.node.node_facts) returned, as C(register) keeps it, per name of a host.
       - A host whose result is empty is reported as failed, for nothing is known of it.
+      - One of this and O(registered) is required.
     type: dict
-    required: true
   dir:
     description:
       - The folder on the controller that the files are written to. A relative path starts at the current folder.
@@ -93,6 +95,29 @@ options:
       - A host that is missing here is judged by what its facts ask for.
     type: dict
     default: {}
+  registered:
+    description:
+      - Instead of the options of the same names, the names of the variables in which each host of the play has its part of them. They
+        are read as they are, which for a large fleet takes a part of the time and memory that templates over C(hostvars) take.
+      - In a play with C(serial) the hosts of the batches before are those of the C(report.json) that was written after them.
+    type: dict
+    suboptions:
+      results:
+        description: Of O(results).
+        type: str
+        required: true
+      before:
+        description: Of O(before).
+        type: str
+      outcomes:
+        description: Of O(outcomes).
+        type: str
+      accept_worse:
+        description: Of O(accept_worse).
+        type: str
+      hosts:
+        description: Of O(hosts).
+        type: str
   compare:
     description:
       - An older C(report.json). What got worse and what was fixed since is shown, and is C(compared) in the report.
@@ -126,8 +151,8 @@ EXAMPLES = r"""
 
 - name: Judge them and write the report
   bulwark.node.report:
-    results: "{{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars) | map(attribute='node', default={}))) }}"
-    hosts: "{{ {'node1': {'groups': ['web'], 'baselines': ['kubernetes_node']}} }}"
+    registered:
+      results: node
     dir: bulwark-report
     fail_on: high
   delegate_to: localhost

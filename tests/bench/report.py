@@ -3,6 +3,8 @@
 """What the page of a fleet costs: to make, and to open in Chromium of the distribution.
 
 usage: report.py [HOSTS] [ROUNDS]      run by the environment's Python; prints medians, asserts nothing
+
+300 hosts, for which the aims are, and 1,000, where none are given. Filtered is from a click to the next frame.
 """
 
 from __future__ import annotations
@@ -25,13 +27,20 @@ OPENED = (
     "performance.getEntriesByType('navigation')[0].loadEventEnd]), 50))"
 )
 ELEMENTS = "return document.querySelectorAll('*').length"
-AIMS = {"made": 5.0, "first paint": 1.0, "loaded": 1.0}
+FILTERED = (
+    "const done = arguments[0], started = performance.now();"
+    "document.querySelector('#severities [value=critical]').click();"
+    "requestAnimationFrame(() => setTimeout(() => done(performance.now() - started)))"
+)
+AIMS = {"made": 5.0, "first paint": 1.0, "loaded": 1.0, "filtered": 0.5}
+SIZES = (300, 1000)
 
 
-def show(what: str, taken: list[float]) -> None:
-    """Print the median of one measure beside its aim."""
+def show(what: str, taken: list[float], hosts: int) -> None:
+    """Print the median of one measure, beside its aim where it has one."""
     spread = f"({min(taken):.2f} to {max(taken):.2f})"
-    print(f"  {what:12} {statistics.median(taken):6.2f} s   {spread:18} aim: {AIMS[what]:.0f} s or less")
+    aim = f"aim: {AIMS[what]} s or less" if hosts <= SIZES[0] else ""
+    print(f"  {what:12} {statistics.median(taken):6.2f} s   {spread:18} {aim}".rstrip())
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -41,15 +50,13 @@ def timed(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def main() -> None:
-    """Measure the page of so many hosts."""
-    hosts = int(sys.argv[1]) if len(sys.argv) > 1 else 300
-    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 7
+def measure(hosts: int, rounds: int) -> None:
+    """Print what the page of so many hosts costs."""
     report = fleet(hosts)
     page = render(report)
     findings = sum(len(host["findings"]) for host in report["hosts"].values())
     print(f"report.html of {hosts} hosts, {findings} findings: {len(page.encode()) / 1e6:.1f} MB, {rounds} rounds")
-    show("made", [timed(lambda: render(report)) for each in range(rounds)])
+    show("made", [timed(lambda: render(report)) for each in range(rounds)], hosts)
     if lacking := missing():
         print(f"  opened: not measured, it takes {' and '.join(lacking)}")
         return
@@ -59,10 +66,19 @@ def main() -> None:
         times = []
         for _round in range(rounds):
             browser.open(path)
-            times.append([number / 1000 for number in browser.driver.execute_async_script(OPENED)])
+            opened = browser.driver.execute_async_script(OPENED)
+            filtered = browser.driver.execute_async_script(FILTERED)
+            times.append([number / 1000 for number in (*opened, filtered)])
         print(f"  {browser.js(ELEMENTS)} elements")
-    show("first paint", [first for first, loaded in times])
-    show("loaded", [loaded for first, loaded in times])
+    for index, what in enumerate(("first paint", "loaded", "filtered")):
+        show(what, [each[index] for each in times], hosts)
+
+
+def main() -> None:
+    """Measure the pages of two fleets, or of one of so many hosts."""
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 7
+    for hosts in [int(sys.argv[1])] if len(sys.argv) > 1 else SIZES:
+        measure(hosts, rounds)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ REPORTS: dict[str, Callable[[], dict[str, Any]]] = {
     "some": lambda: {**compared(fleet(20)), "cloud_nat": gateways()},
     "run": lambda: changed(fleet(10)),
     "fleet": lambda: fleet(300),
+    "many": lambda: fleet(1000),
 }
 
 

@@ -52,14 +52,17 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
     return made
 
 
-def run(check: bool = False, batch: list[str] | None = None, **args: Any) -> dict[str, Any]:
+def run(
+    check: bool = False, batch: list[str] | None = None, play: dict[str, Any] | None = None, **args: Any
+) -> dict[str, Any]:
     task: Any = SimpleNamespace(args=args, async_val=0, check_mode=check, action="bulwark.node.report")
     connection: Any = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None))
     unused: Any = None
     action: Any = report.ActionModule(task, connection, unused, unused, unused, unused)
     # As the plugin loader does.
     action._load_name = "bulwark.node.report"
-    result: dict[str, Any] = action.run(None, {"ansible_play_batch": batch} if batch is not None else {})
+    given = play or {}
+    result: dict[str, Any] = action.run(None, given if batch is None else {**given, "ansible_play_batch": batch})
     return result
 
 
@@ -165,7 +168,7 @@ def test_bad_options_are_named_with_what_is_expected(
     ("args", "message"),
     [
         ({"results": {"a": OK}}, "missing required arguments: dir"),
-        ({"dir": "x"}, "missing required arguments: results"),
+        ({"dir": "x"}, "one of the following is required: results, registered"),
         ({"results": "x", "dir": "x"}, "'results' is of type"),
         ({"results": {"a": OK}, "dir": "x", "other": 1}, "other"),
     ],
@@ -231,12 +234,17 @@ def test_rows_have_colours_that_the_display_knows(tmp_path: Path, screen: Screen
 
 
 def test_options_and_returned_keys_are_those_of_the_documentation(tmp_path: Path, screen: Screen) -> None:
-    options = yaml.safe_load(documented.DOCUMENTATION)["options"]
-    spec = {
-        name: {key: option[key] for key in ("type", "elements", "required", "default", "choices") if key in option}
-        for name, option in options.items()
-    }
-    assert spec == report.ARGUMENT_SPEC
+    def spec(options: dict[str, Any]) -> dict[str, Any]:
+        keys = ("type", "elements", "required", "default", "choices")
+        return {
+            name: {
+                **{key: option[key] for key in keys if key in option},
+                **({"options": spec(option["suboptions"])} if "suboptions" in option else {}),
+            }
+            for name, option in options.items()
+        }
+
+    assert spec(yaml.safe_load(documented.DOCUMENTATION)["options"]) == report.ARGUMENT_SPEC
     returned = yaml.safe_load(documented.RETURN)
     result = run(results={"a": OK, "b": DOWN}, before={"a": OK, "b": OK}, outcomes={"a": SAME}, dir=str(tmp_path))
     assert set(returned["summary"]["contains"]) == set(result["summary"])
@@ -366,7 +374,7 @@ def test_hosts_that_are_being_changed_are_written_down_and_not_shown(tmp_path: P
         "c": "not_begun",
         "d": "unchanged",
     }
-    assert [line[0] for line in screen.lines] == [f"Report: {tmp_path}/report.html"]
+    assert [line[0] for line in screen.lines] == [f"Report: {tmp_path}/report.json"]
 
 
 @pytest.mark.parametrize(
@@ -420,6 +428,148 @@ def test_each_batch_is_shown_once_and_all_at_the_end(tmp_path: Path, screen: Scr
         **given,
     )
     assert shown() == {"a", "b"}
+
+
+class Play:
+    """Hosts that have variables, and who was asked for them."""
+
+    def __init__(self, *hosts: str) -> None:
+        self.hosts: dict[str, dict[str, Any]] = {host: {} for host in hosts}
+        self.asked: list[str] = []
+
+    def raw_get(self, host: str) -> dict[str, Any]:
+        self.asked.append(host)
+        return self.hosts[host]
+
+    def give(self, **variables: dict[str, Any]) -> None:
+        for name, values in variables.items():
+            for host, value in values.items():
+                self.hosts[host][name] = value
+
+    def run(self, batch: list[str], **args: Any) -> dict[str, Any]:
+        self.asked.clear()
+        play = {"hostvars": self, "ansible_play_hosts_all": list(self.hosts)}
+        names = {option: option[0] for option in ("before", "outcomes", "results", "hosts", "accept_worse")}
+        return run(batch=batch, play=play, registered=names, **args)
+
+    def harden(self, batch: list[str], folder: Path, done: Any = None, after: Any = OK) -> dict[str, Any]:
+        """A batch from its beginning to its end."""
+        self.give(b=dict.fromkeys(batch, OK))
+        begun = self.run(batch, ended=False, dir=str(folder))
+        assert (begun["hosts_begun"], "failed" in begun) == (batch, False)
+        self.give(o=dict.fromkeys(batch, done or SAME), r=dict.fromkeys(batch, after))
+        return self.run(batch, dir=str(folder))
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    hosts = json.loads((folder / "report.json").read_text())["hosts"]
+    return {name: host["outcome"]["status"] for name, host in hosts.items()}
+
+
+def test_what_hosts_registered_is_what_else_is_given_by_value(tmp_path: Path, screen: Screen) -> None:
+    play = Play("a", "b", "c")
+    play.give(r={"a": OK, "b": DOWN}, h={"a": {"pool": "p", "groups": ["g"]}})
+    task_vars = {"hostvars": play, "ansible_play_hosts_all": ["a", "b", "c"]}
+    by_name = run(
+        play=task_vars,
+        batch=["a", "b", "c"],
+        registered={"results": "r", "hosts": "h"},
+        dir=str(tmp_path / "name"),
+    )
+    by_value = run(
+        results={"a": OK, "b": DOWN, "c": {}},
+        hosts={"a": {"pool": "p", "groups": ["g"]}},
+        dir=str(tmp_path / "value"),
+    )
+    assert {**by_name, "path": ""} == {**by_value, "path": ""}
+    made, other = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("name", "value"))
+    assert {**made, "generated": ""} == {**other, "generated": ""}
+
+
+def test_a_batch_asks_its_own_hosts_alone_and_the_report_has_all(tmp_path: Path, screen: Screen) -> None:
+    play = Play("a", "b", "c", "d")
+    assert play.harden(["a"], tmp_path, CHANGED)["hosts_not_begun"] == ["b", "c", "d"]
+    assert statuses(tmp_path) == {"a": "changed", "b": "not_begun", "c": "not_begun", "d": "not_begun"}
+    # It would not be the same again.
+    play.give(o={"a": REFUSED})
+    play.harden(["b", "c"], tmp_path)
+    assert set(play.asked) == {"b", "c"}
+    assert statuses(tmp_path) == {"a": "changed", "b": "unchanged", "c": "unchanged", "d": "not_begun"}
+    assert not (tmp_path / "report.html").exists()
+    last = play.harden(["d"], tmp_path)
+    assert (last["hosts_changed"], last["hosts_unchanged"]) == (["a"], ["b", "c", "d"])
+    assert all(f'id="host-{name}"' in (tmp_path / "report.html").read_text() for name in "abcd")
+    assert all(f'name="{name}"' in (tmp_path / "junit.xml").read_text() for name in "abcd")
+
+
+def test_the_report_of_batches_is_that_of_all_hosts_at_once(tmp_path: Path, screen: Screen) -> None:
+    def facts(kernel: str) -> dict[str, Any]:
+        return {"ansible_facts": {"bulwark": {**OK["ansible_facts"]["bulwark"], "host": {"kernel_release": kernel}}}}
+
+    kernels = {"a": facts("6.1"), "b": facts("6.1"), "c": facts("5.4")}
+    named = {name: {"baselines": ["common"], "pool": "p"} for name in kernels}
+    for folder, batches in (("batches", [["a"], ["b"], ["c"]]), ("once", [["a", "b", "c"]])):
+        play = Play(*kernels)
+        for batch in batches:
+            play.give(h={name: named[name] for name in batch}, b={name: kernels[name] for name in batch})
+            play.run(batch, ended=False, dir=str(tmp_path / folder))
+            play.give(o=dict.fromkeys(batch, SAME), r={name: kernels[name] for name in batch})
+            play.run(batch, dir=str(tmp_path / folder))
+    made, other = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("batches", "once"))
+    assert {**made, "generated": ""} == {**other, "generated": ""}
+    assert {
+        name: finding["status"]
+        for name, row in made["hosts"].items()
+        for finding in row["findings"]
+        if finding["control"] == "fleet-kernel"
+    } == {"a": "pass", "b": "pass", "c": "fail"}
+
+
+@pytest.mark.parametrize("text", [None, "no JSON", "[]", '{"schema": 1, "hosts": {"a": {"outcome": {"status": "?"}}}}'])
+def test_what_the_file_no_longer_tells_is_judged_again(text: str | None, tmp_path: Path, screen: Screen) -> None:
+    play = Play("a", "b")
+    play.harden(["a"], tmp_path, CHANGED)
+    (tmp_path / "report.json").unlink()
+    if text is not None:
+        (tmp_path / "report.json").write_text(text)
+    play.harden(["b"], tmp_path)
+    assert statuses(tmp_path) == {"a": "changed", "b": "unchanged"}
+
+
+def test_a_host_that_the_file_has_as_begun_is_judged_again(tmp_path: Path, screen: Screen) -> None:
+    play = Play("a", "b")
+    play.give(b={"a": OK})
+    play.run(["a"], ended=False, dir=str(tmp_path))
+    play.give(o={"a": CHANGED}, r={"a": OK})
+    play.harden(["b"], tmp_path)
+    assert statuses(tmp_path) == {"a": "changed", "b": "unchanged"}
+
+
+def test_a_run_begins_without_the_files_of_the_last_one(tmp_path: Path, screen: Screen) -> None:
+    Play("a").harden(["a"], tmp_path)
+    play = Play("a", "b")
+    play.give(b={"a": OK})
+    play.run(["a"], ended=False, dir=str(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.json"]
+    assert statuses(tmp_path) == {"a": "begun", "b": "not_begun"}
+
+
+def test_a_run_that_stops_early_has_all_files_and_names_the_hosts_that_are_left(tmp_path: Path, screen: Screen) -> None:
+    play = Play("a", "b", "c")
+    play.harden(["a"], tmp_path)
+    result = play.harden(["b"], tmp_path, REFUSED)
+    assert (result["failed"], result["hosts_failed"], result["hosts_not_begun"]) == (True, ["b"], ["c"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["junit.xml", "report.html", "report.json"]
+
+
+def test_waivers_for_hosts_of_other_batches_are_for_somebody(tmp_path: Path, screen: Screen) -> None:
+    play = Play("a", "b")
+    waiver = {"control": "hugepages-cgroup-ready", "reason": "r", "expires": "2099-01-01"}
+    for name in play.hosts:
+        play.give(h={name: {"waivers": [{**waiver, "hosts": ["b"]}, {**waiver, "hosts": ["nobody"]}]}})
+        play.harden([name], tmp_path)
+    assert [warning for warning in screen.warnings if "cgroup-ready: b" in warning] == []
+    assert len(screen.warnings) == 1
 
 
 def test_a_check_shows_what_would_change_and_writes_nothing(tmp_path: Path, screen: Screen) -> None:
