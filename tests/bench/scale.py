@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a controller spends on a fleet: audit and harden beside ansible.builtin.setup alone, for growing numbers of hosts.
 
-usage: scale.py [HOSTS ...]      run by the environment's Python; prints figures, asserts nothing and changes nothing; FORKS=10
+usage: scale.py [HOSTS ...]      run by the environment's Python; takes root; prints figures, changes nothing; FORKS=10
 
 The nodes cost nothing, so that all that is measured is the controller's: the connection `replay` hands to each module's call an answer in
 the module's place. Those of setup and settings were given by this machine, once, where the only setting is what the kernel has already; as
@@ -143,7 +143,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bulwark-bench-") as name:
         folder = Path(name)
         answers(folder)
-        # What this machine says itself is written down, and caches are warm.
+        # What this machine says itself is written down, and caches are warm. The check comes first, so that settings takes no lock.
         for way in PLAYS:
             played(way, 1, folder)
         print("what the controller spends; the nodes are stand-ins, whose answers cost nothing")
