@@ -382,6 +382,18 @@ def test_it_says_what_it_lacks_before_it_changes_anything(tmp_path: Path) -> Non
     assert "bulwark_awx_project_url: got nothing, expected the git repository with the playbooks" in said
 
 
+def test_what_a_site_has_not_is_not_asked_for(tmp_path: Path) -> None:
+    rc, _said, made = configure(
+        tmp_path, {"bulwark_awx_project_url": "https://git.example/nodes.git", "bulwark_awx_cluster": False}
+    )
+    assert rc == 0
+    assert {call["module"] for call in made} & {"credential", "instance_group", "inventory_source", "role"} == set()
+    templates = of(made, "job_template")
+    assert len(templates) == 5
+    assert {tuple(each["credentials"]) for each in templates.values()} == {("Bulwark nodes",)}
+    assert {tuple(each["instance_groups"]) for each in templates.values()} == {()}
+
+
 def test_no_secret_is_shown(configured: tuple[int, str, Calls]) -> None:
     assert configured[0] == 0
     assert "not-to-be-seen" not in configured[1]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,13 @@ def harden(stage: Stage, *arguments: str, **variables: Any) -> Run:
     return stage.play("harden", *arguments, **{"bulwark_target": "all", **HARDENED, **variables})
 
 
+def kept(run: Run, name: str) -> dict[str, Any]:
+    """What the run leaves for what comes after it, in AWX the artifacts."""
+    found: dict[str, Any] = json.JSONDecoder().raw_decode(run.said.partition(f'"{name}": ')[2])[0]
+    return found
+
+
+STATS = {"ANSIBLE_SHOW_CUSTOM_STATS": "1"}
 BROKEN = {"failed": True, "msg": f"Unable to restart service {UNIT}: it timed out"}
 DIED = {"changed": False, "status": {"ActiveState": "failed"}}
 
@@ -56,7 +64,11 @@ def test_a_restart_that_fails_is_a_host_that_failed_and_the_report_says_why(
 ) -> None:
     stage.actor("a", {**WELL, "settings": settings(UNIT), **answers})
     stage.actor("b", WELL)
+    stage.environment = STATS
     run = harden(stage, harden_restart_units=[UNIT])
+    told = kept(run, "bulwark_harden")
+    assert (told["hosts_failed"], told["hosts_not_begun"]) == (["a"], ["b"])
+    assert told["path"] == str(stage.folder / "bulwark-report/report.json")
     assert run.rc == 2
     assert run.statuses == {"a": "failed", "b": "not_begun"}
     # ansible-core 2.16 and 2.18 do not say which handler it was.
@@ -179,7 +191,9 @@ def test_undo_takes_bridges_back_though_the_manifest_says_nothing_and_leaves_sur
     bridges = {"changed": True, "changes": [{"kind": "file", "target": "/etc/br0", "before": "x", "after": None}]}
     stage.actor("a", {**WELL, "node_facts.1": lost, "bridge_mtu": bridges})
     given: dict[str, Any] = {"undo_allow_surplus": True} if consent else {}
+    stage.environment = STATS
     run = stage.play("undo", bulwark_target="all", **given)
     assert run.rc == 0
+    assert kept(run, "bulwark_undo")["hosts_changed"] == ["a"]
     assert {domain["name"]: domain["status"] for domain in run.hosts["a"]["outcome"]["domains"]}["bridges"] == "changed"
     assert re.findall(r"allow_surplus\W+(\w+)", stage.called("a", "settings").lower()) == [str(consent).lower()]
