@@ -56,7 +56,11 @@ class _Loader(yaml.SafeLoader):
     """As Ansible's, as far as text that is no template goes."""
 
 
-_Loader.add_constructor("!unsafe", yaml.SafeLoader.construct_yaml_str)
+def _text(loader: _Loader, found: yaml.ScalarNode) -> Any:
+    return loader.construct_scalar(found)
+
+
+_Loader.add_constructor("!unsafe", _text)
 
 
 def injectors(credential_type: str) -> dict[str, Any]:
