@@ -20,9 +20,9 @@ from ansible_runner.interface import run as run_by_runner
 
 from .awx import launched
 
-__all__ = ["Job", "artifacts", "template"]
+__all__ = ["HOME", "Job", "artifacts", "injectors", "template"]
 
-_HOME = Path(__file__).parents[2] / "extensions/awx"
+HOME = Path(__file__).parents[2] / "extensions/awx"
 
 
 class _Unsafe(yaml.SafeDumper):
@@ -42,7 +42,7 @@ def _written(variables: Mapping[str, Any], safe: Mapping[str, Any]) -> str:
 
 def template(name: str, **extra_vars: Any) -> dict[str, Any]:
     """A job template of extensions/awx, as AWX has it. Of what differs from site to site, only ``extra_vars``."""
-    given = yaml.safe_load((_HOME / "templates.yml").read_text())
+    given = yaml.safe_load((HOME / "templates.yml").read_text())
     (found,) = (
         each
         for each in given["bulwark_awx_templates"] + given["bulwark_awx_cloud_nat_templates"]
@@ -50,6 +50,24 @@ def template(name: str, **extra_vars: Any) -> dict[str, Any]:
     )
     playbook = found["playbook"].rpartition("}}")[2]
     return {**given["bulwark_awx_template"], **found, "playbook": playbook, "extra_vars": extra_vars}
+
+
+class _Loader(yaml.SafeLoader):
+    """As Ansible's, as far as text that is no template goes."""
+
+
+def _text(loader: _Loader, found: yaml.ScalarNode) -> Any:
+    return loader.construct_scalar(found)
+
+
+_Loader.add_constructor("!unsafe", _text)
+
+
+def injectors(credential_type: str) -> dict[str, Any]:
+    """Those of a type of credentials of extensions/awx."""
+    given = yaml.load((HOME / "credential_types.yml").read_text(), Loader=_Loader)
+    (found,) = (each for each in given["bulwark_awx_credential_types"] if each["name"] == credential_type)
+    return dict(found["injectors"])
 
 
 def artifacts(ran: Any) -> dict[str, Any]:
@@ -79,7 +97,7 @@ class Job:
         (self.folder / "env/extravars").write_text(_written(variables, safe))
         return run_by_runner(
             private_data_dir=str(self.folder),
-            project_dir=str(_HOME / "templates/project"),
+            project_dir=str(HOME / "templates/project"),
             playbook=self.template["playbook"],
             inventory=str(self.inventory),
             cmdline=" ".join(self._arguments()),
@@ -90,7 +108,7 @@ class Job:
                 # As the execution environments have it.
                 "COLUMNS": "160",
                 "no_proxy": "*",
-                "ANSIBLE_HOME": str(self.folder / "home"),
+                "ANSIBLEHOME": str(self.folder / "home"),
                 "ANSIBLE_NOCOLOR": "1",
                 "ANSIBLE_REMOTE_TMP": str(self.folder / "home/remote"),
                 **self.environment,

@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 
 from ansible_collections.bulwark.node.tests.fakes.actors import RUNS, UNIT, WELL, Stage, facts, settings
-from ansible_collections.bulwark.node.tests.fakes.awx import sliced
-from ansible_collections.bulwark.node.tests.fakes.awx_job import Job, artifacts, template
+from ansible_collections.bulwark.node.tests.fakes.awx import injected, sliced
+from ansible_collections.bulwark.node.tests.fakes.awx_job import HOME, Job, artifacts, injectors, template
 from ansible_collections.bulwark.node.tests.fakes.compute_api import FakeCompute, nat
+from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube
+from ansible_collections.bulwark.node.tests.fakes.kube_objects import node
+from ansible_collections.bulwark.node.tests.hosts.adhoc import inventory
 
 NAMES = ("a", "b", "c", "d", "e")
 
@@ -141,3 +144,26 @@ def test_cloud_nat_is_sized_by_answers_and_the_credential(stage: Stage) -> None:
         assert compute.calls("patch") == []
     told = artifacts(ran)["bulwark_cloud_nat"]
     assert (told["plan"]["min_ports_per_vm"], told["applied"]) == (4096, False)
+
+
+def test_the_nodes_of_the_credentials_cluster_are_the_inventory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeKube() as kube:
+        kube.store.add("nodes", node("worker-1"))
+        kubeconfig = {
+            "current-context": "a",
+            "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+            "clusters": [{"name": "a", "cluster": {"server": kube.url}}],
+            "users": [{"name": "a", "user": {"token": "cluster-admin"}}],
+        }
+        file = tmp_path / "kubeconfig"
+        given = injected(injectors("Bulwark kubeconfig"), {"kubeconfig": json.dumps(kubeconfig)}, str(file))
+        file.write_text(given["file"]["template"])
+        for name, value in {**given["env"], "no_proxy": "*"}.items():
+            monkeypatch.setenv(name, value)
+        found, said = inventory("-i", str(HOME / "templates/project/inventory/kubernetes_nodes.yml"), "--list")
+    listed = json.loads(found)
+    assert listed["kubernetes_nodes"]["hosts"] == ["worker-1"], said
+    # The file is gone with the job that had it: the next has its own.
+    assert "reboot_cluster" not in listed["_meta"]["hostvars"]["worker-1"]
