@@ -67,7 +67,7 @@ def _question_refusals(question: Mapping[str, Any]) -> Iterator[str]:
     if str(default).startswith("$encrypted$"):
         yield "default: $encrypted$ is reserved"
     for name in ("min", "max"):
-        if name in question and type(question[name]) is not int:
+        if name in question and (not isinstance(question[name], int) or isinstance(question[name], bool)):
             yield f"{name}: expected to be integer"
     if kind in ("multiplechoice", "multiselect"):
         if "choices" not in question:
@@ -94,7 +94,7 @@ def _answer_refusal(question: Mapping[str, Any], answer: Any) -> str | None:
         if type(answer) not in ((int,) if kind == "integer" else (int, float)):
             return f"{answer!r} expected to be {kind}"
         return _out_of_bounds(question, answer)
-    if kind == "multiselect" and type(answer) is not list:
+    if kind == "multiselect" and not isinstance(answer, list):
         return f"{answer!r} is expected to be a list"
     strange = [each for each in (answer if kind == "multiselect" else [answer]) if each not in _choices(question)]
     return f"{strange!r} expected to be one of {_choices(question)!r}" if strange else None

@@ -452,12 +452,12 @@ class Play:
         names = {option: option[0] for option in ("before", "outcomes", "results", "hosts", "accept_worse")}
         return run(batch=batch, play=play, registered=names, **args)
 
-    def harden(self, batch: list[str], folder: Path, done: Any = None, after: Any = OK) -> dict[str, Any]:
+    def harden(self, batch: list[str], folder: Path, done: Any = None, after: Any = None) -> dict[str, Any]:
         """A batch from its beginning to its end."""
         self.give(b=dict.fromkeys(batch, OK))
         begun = self.run(batch, ended=False, dir=str(folder))
         assert (begun["hosts_begun"], "failed" in begun) == (batch, False)
-        self.give(o=dict.fromkeys(batch, done or SAME), r=dict.fromkeys(batch, after))
+        self.give(o=dict.fromkeys(batch, done or SAME), r=dict.fromkeys(batch, after or OK))
         return self.run(batch, dir=str(folder))
 
 
