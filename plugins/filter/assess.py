@@ -15,6 +15,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.bulwark.node.plugins.plugin_utils.assess import FACTS_SCHEMA, assess, subject
 from ansible_collections.bulwark.node.plugins.plugin_utils.baseline import load
 from ansible_collections.bulwark.node.plugins.plugin_utils.plain import plain
+from ansible_collections.bulwark.node.plugins.plugin_utils.text_only import text_only
 
 __all__ = ["FilterModule"]
 
@@ -26,7 +27,7 @@ def _assess(
     waivers: Sequence[Any] = (),
     name: str = "",
     groups: Sequence[str] = (),
-) -> list[Any]:
+) -> Any:
     try:
         known = plain(facts)
         if not isinstance(known, dict) or known.get("schema") != FACTS_SCHEMA:
@@ -35,7 +36,7 @@ def _assess(
             )
         chosen = load(_names(plain(baselines)), os.getcwd())
         who = subject(plain(name), chosen, plain(groups), None, plain(params or {}), plain(waivers))
-        return list(assess(known, who, datetime.now(timezone.utc).date()))
+        return text_only(list(assess(known, who, datetime.now(timezone.utc).date())))
     except ValueError as exc:
         raise AnsibleFilterError(f"bulwark.node.assess: {exc}") from exc
 

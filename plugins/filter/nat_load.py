@@ -12,19 +12,20 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.bulwark.node.plugins.plugin_utils.nat_load import from_nodes, from_usage
 from ansible_collections.bulwark.node.plugins.plugin_utils.plain import plain
+from ansible_collections.bulwark.node.plugins.plugin_utils.text_only import text_only
 
 __all__ = ["FilterModule"]
 
 _SOURCES = {"nodes": from_nodes, "monitoring": from_usage}
 
 
-def _nat_load(told: Any, source: str = "nodes", time_wait_s: int = 120) -> dict[str, Any]:
+def _nat_load(told: Any, source: str = "nodes", time_wait_s: int = 120) -> Any:
     try:
         if source not in _SOURCES:
             raise ValueError(f"source: is {source!r}; expected one of {', '.join(_SOURCES)}")
         if isinstance(time_wait_s, bool) or not isinstance(time_wait_s, int) or time_wait_s < 1:
             raise ValueError(f"time_wait_s: is {time_wait_s!r}; expected seconds, at least 1")
-        return _SOURCES[source](plain(told), int(time_wait_s))
+        return text_only(_SOURCES[source](plain(told), int(time_wait_s)))
     except ValueError as exc:
         raise AnsibleFilterError(f"bulwark.node.nat_load: {exc}") from exc
 

@@ -12,6 +12,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.bulwark.node.plugins.plugin_utils.nat_plan import Wishes, told
 from ansible_collections.bulwark.node.plugins.plugin_utils.plain import plain
+from ansible_collections.bulwark.node.plugins.plugin_utils.text_only import text_only
 
 __all__ = ["FilterModule"]
 
@@ -23,14 +24,14 @@ def _nat_plan(
     headroom: Any = None,
     dynamic: bool | None = None,
     new_addresses: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> Any:
     try:
         known = plain(info)
         nats = known.get("nats") if isinstance(known, dict) else None
         if not isinstance(nats, list) or len(nats) != 1:
             raise ValueError("was given no result of gcp_compute_router_nat_info for one NAT; expected one with name")
         wishes = Wishes(plain(nodes), plain(headroom), plain(dynamic), plain(new_addresses))
-        return told(known.get("router"), nats[0], plain(load), wishes)
+        return text_only(told(known.get("router"), nats[0], plain(load), wishes))
     except ValueError as exc:
         raise AnsibleFilterError(f"bulwark.node.nat_plan: {exc}") from exc
 

@@ -200,7 +200,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible import constants, template
+from ansible import constants
 from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
@@ -212,6 +212,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.module import se
 from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import field_of, printable
 from ansible_collections.bulwark.node.plugins.plugin_utils.node_groups import groups_of
 from ansible_collections.bulwark.node.plugins.plugin_utils.node_record import address_of, reachable, record
+from ansible_collections.bulwark.node.plugins.plugin_utils.text_only import text_only
 
 _ENDINGS = ("kubernetes_nodes.yml", "kubernetes_nodes.yaml")
 _SELECTORS = ("label_selector", "field_selector")
@@ -290,7 +291,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self._refuse_shared(group, cluster)
         self.inventory.add_group(group)
         if cluster:
-            self.inventory.set_variable(group, "reboot_cluster", _text_only(cluster))
+            self.inventory.set_variable(group, "reboot_cluster", text_only(cluster))
         for host, each in hosts.items():
             self._add(host, each, [group, *self._groups(each)])
         lost = [each["name"] for host, each in hosts.items() if not self._address(each)]
@@ -305,8 +306,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self.inventory.add_host(host)
         for name in groups:
             self.inventory.add_host(host, group=self.inventory.add_group(name))
-        self.inventory.set_variable(host, "kubernetes_node", _text_only(each))
-        self.inventory.set_variable(host, "reboot_node_name", _text_only(each["name"]))
+        self.inventory.set_variable(host, "kubernetes_node", text_only(each))
+        self.inventory.set_variable(host, "reboot_node_name", text_only(each["name"]))
         address = self._address(each)
         if address:
             self.inventory.set_variable(host, "ansible_host", address)
@@ -358,7 +359,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         if not expression:
             return str(each["name"])
         try:
-            name = self._compose(expression, {"kubernetes_node": _text_only(each)})
+            name = self._compose(expression, {"kubernetes_node": text_only(each)})
             if name in (None, ""):
                 raise AnsibleParserError("it gives nothing")
         except AnsibleError as error:
@@ -452,25 +453,6 @@ def _plain(value: Any) -> Any:
         return [_plain(each) for each in value]
     # The inner one decrypts; the outer one gives the built-in type.
     return str.__str__(str(value))
-
-
-def _text_only(value: Any) -> Any:
-    """A value whose strings no core takes for templates: from 2.19 on none is that does not come from who writes playbooks."""
-    if hasattr(template, "trust_as_template"):
-        return value
-    return _marked(value)
-
-
-def _marked(value: Any) -> Any:
-    # Not with the import of all: the name goes with a later core.
-    from ansible.utils.unsafe_proxy import wrap_var
-
-    if isinstance(value, Mapping):
-        return {_marked(key): _marked(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return list(map(_marked, value))
-    # A template has a brace. To mark all would have `ansible-inventory --list` show each string as an object.
-    return wrap_var(value) if isinstance(value, str) and "{" in value else value
 
 
 def _told(node: Any) -> str:

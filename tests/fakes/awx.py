@@ -15,6 +15,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 __all__ = [
     "Refused",
     "credential_type_refusals",
+    "form",
     "injected",
     "launched",
     "rrule_refusals",
@@ -118,8 +119,8 @@ def launched(template: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str,
             why = _answer_refusal(question, given[name])
             errors += [f"{name}: {why}"] if why else []
         elif question["required"]:
-            # The form fills in a default; a schedule or a program that leaves it out has it filled in as well.
-            errors += [] if question.get("default") not in (None, "") else [f"{name}: value missing"]
+            # The form fills in a default, and nobody else does before this is asked: neither a schedule nor a program.
+            errors.append(f"{name}: value missing")
         if question.get("default") is not None and not _answer_refusal(question, question["default"]):
             defaults[name] = question["default"]
     unknown = sorted(set(given) - {question["variable"] for question in survey})
@@ -128,6 +129,12 @@ def launched(template: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str,
     if errors:
         raise Refused("; ".join(errors))
     return {**(template.get("extra_vars") or {}), **defaults, **given}
+
+
+def form(template: Mapping[str, Any], answers: Mapping[str, Any]) -> dict[str, Any]:
+    """What the form of AWX sends of a survey where only these were answered: defaults as they came up."""
+    survey = template["survey_spec"]["spec"] if template.get("survey_enabled") else []
+    return {each["variable"]: each["default"] for each in survey if each.get("default") is not None} | dict(answers)
 
 
 def credential_type_refusals(inputs: Mapping[str, Any], injectors: Mapping[str, Any]) -> list[str]:

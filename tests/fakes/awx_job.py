@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from ansible_runner.interface import run as run_by_runner
 
-from .awx import launched
+from .awx import form, launched
 
 __all__ = ["HOME", "Job", "artifacts", "injectors", "template"]
 
@@ -90,7 +90,7 @@ class Job:
     def run(self, cancel: Callable[[], bool] = lambda: False) -> Any:
         """The Runner, which has ended. It is cancelled once ``cancel`` holds."""
         told = {"awx_job_id": self.number, "awx_job_template_name": self.template["name"], "awx_user_name": "somebody"}
-        variables = {**told, **launched(self.template, self.answers)}
+        variables = {**told, **launched(self.template, form(self.template, self.answers))}
         for name in ("env", "home"):
             (self.folder / name).mkdir(parents=True)
         safe = {**told, **self.template["extra_vars"]}

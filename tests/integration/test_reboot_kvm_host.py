@@ -92,6 +92,16 @@ def test_a_running_guest_is_in_the_way(site: Site, host: Machine) -> None:
     assert (host.path(RECORD).exists(), holders(site)) == (False, [])
 
 
+def test_who_was_not_in_the_plan_that_was_approved_is_not_rebooted(site: Site, host: Machine) -> None:
+    boot_id = host.boot_id()
+    # As a workflow of AWX hands on what the job before left; a survey cannot.
+    play = reboot(site, host, reboot_guests="shutdown", bulwark_reboot_plan={"hosts": ["another"], "batches": [1]})
+    assert play.rc == 2
+    assert any("kvm: would be rebooted, and not in the plan that was approved" in each for each in play.failures)
+    assert (host.boot_id(), guests(host)) == (boot_id, {RUNNING: "running", OFF: "off"})
+    assert (host.path(RECORD).exists(), holders(site)) == (False, [])
+
+
 def test_killed_with_its_guests_shut_down_the_next_run_reboots_it_and_starts_them(site: Site, host: Machine) -> None:
     boot_id = host.boot_id()
     play = reboot(site, host, reboot_guests="shutdown", halt=Halt("Shut the guests down", "kvm"))

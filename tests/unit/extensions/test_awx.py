@@ -112,12 +112,10 @@ def nodes(calls: Calls) -> dict[str, dict[str, Any]]:
 
 
 def asked(template: Mapping[str, Any]) -> dict[str, Any]:
-    """What nobody has a default for."""
-    return {
-        each["variable"]: ANSWERS[each["variable"]]
-        for each in template["survey_spec"]["spec"]
-        if each["required"] and each.get("default") is None
-    }
+    """What the form sends where only what nobody has a default for is answered."""
+    survey = template["survey_spec"]["spec"]
+    needed = [each["variable"] for each in survey if each["required"] and each.get("default") is None]
+    return awx.form(template, {name: ANSWERS[name] for name in needed})
 
 
 def test_each_survey_is_one_that_awx_takes(calls: Calls) -> None:
