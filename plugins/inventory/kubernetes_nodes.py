@@ -200,7 +200,6 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible import constants
 from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
@@ -338,8 +337,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         for each in nodes:
             host = self._hostname(each)
             # Variables of a host that is named as a group would become the group's, and whoever may register a Node might have the
-            # tasks of localhost sent to it.
-            if host in groups or host in constants.LOCALHOST or not reachable(host):
+            # tasks of localhost sent to it, which is not reachable() by any of its names (constants.LOCALHOST).
+            if host in groups or not reachable(host):
                 self.display.warning(
                     f"{self.NAME}: {printable(each['name'])}: left out, for no host can be named {printable(host)!r}; see hostname"
                 )

@@ -43,7 +43,7 @@ class _Peak:
 def from_nodes(results: Any, time_wait_s: int) -> dict[str, Any]:
     """The load by what ``nat_flows_info`` returned, per name of a host, with ``time_wait_s`` as it was told to it.
 
-    Returns what docs/schemas.md has as a measurement. Where a host could not tell, it is in ``unmeasured``.
+    Returns what docs/schemas.md has as ``load`` of a gateway, without the last three. Where a host could not tell, it is in ``unmeasured``.
     """
     peaks, unmeasured, less = [], [], []
     for name, result in _named(results):

@@ -187,18 +187,18 @@ def _gateway(nat: Any) -> _Gateway:
     listed = nat.get("addresses")
     status = nat.get("status")
     return _Gateway(
-        least,
-        _whole(effective, "max_ports_per_vm") if dynamic else None,
-        dynamic,
-        nat.get("alias_ranges") is not False,
-        _whole(effective, "tcp_time_wait_timeout_sec") or _LONGEST_TIME_WAIT,
-        effective.get("enable_endpoint_independent_mapping") is True,
-        effective.get("nat_ip_allocate_option") != "MANUAL_ONLY",
-        [str(each) for each in _list("nat_ips", effective.get("nat_ips"))],
-        sum(_mapping("address", each).get("draining") is not True for each in listed)
+        least=least,
+        most=_whole(effective, "max_ports_per_vm") if dynamic else None,
+        dynamic=dynamic,
+        alias_ranges=nat.get("alias_ranges") is not False,
+        time_wait_s=_whole(effective, "tcp_time_wait_timeout_sec") or _LONGEST_TIME_WAIT,
+        independent=effective.get("enable_endpoint_independent_mapping") is True,
+        automatic=effective.get("nat_ip_allocate_option") != "MANUAL_ONLY",
+        addresses=[str(each) for each in _list("nat_ips", effective.get("nat_ips"))],
+        in_use=sum(_mapping("address", each).get("draining") is not True for each in listed)
         if isinstance(listed, list)
         else None,
-        _whole(status, "vm_endpoints") if isinstance(status, Mapping) else None,
+        endpoints=_whole(status, "vm_endpoints") if isinstance(status, Mapping) else None,
     )
 
 

@@ -25,10 +25,7 @@ from ansible_collections.bulwark.node.plugins.module_utils.kube.objects import (
 )
 from ansible_collections.bulwark.node.plugins.module_utils.units import parse_cores, parse_quantity
 
-__all__ = ["ADDRESS_TYPES", "address_of", "reachable", "record"]
-
-# NodeAddressType of core/v1, and the Node's name.
-ADDRESS_TYPES = ("InternalIP", "ExternalIP", "Hostname", "InternalDNS", "ExternalDNS", "Name")
+__all__ = ["address_of", "reachable", "record"]
 
 # https://kubernetes.io/docs/reference/labels-annotations-taints/, each with its names before 1.17.
 _ZONE = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
@@ -86,7 +83,8 @@ def record(node: Any, annotations: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def address_of(found: Mapping[str, Any], types: Sequence[str], families: Sequence[str]) -> str | None:
-    """The address of a record: of the first of these types that has one, there of the first of these families.
+    """The address of a record: of the first of these types (NodeAddressType of core/v1, or ``Name``) that has one, there of the
+    first of these families.
 
     Without families it is the Node's first, whose order is that of the cluster's families. A name is of any family.
     ``None`` where there is none of these, or none that may be one.

@@ -27,4 +27,5 @@ class ActionModule(ActionBase):
         with Path(os.environ["AWX_JOURNAL"]).open("a") as journal:
             options = {name: value for name, value in given.items() if name in self._task.args}
             journal.write(json.dumps({"module": module, "options": options}) + "\n")
-        return result
+        # As a module's invocation has them.
+        return {**result, "options": options}

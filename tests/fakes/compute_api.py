@@ -26,7 +26,6 @@ __all__ = ["ROUTER", "FakeCompute", "Fault", "Request", "nat"]
 
 Object = dict[str, Any]
 ROUTER = "projects/a-project/regions/europe-west3/routers/a-router"
-_HOST = "https://www.googleapis.com/compute/v1/"
 _BUSY = "The resource '%s' is not ready"
 
 
@@ -138,9 +137,9 @@ class FakeCompute:
             "kind": "compute#router",
             "id": "4810412398423984",
             "name": path.rpartition("/")[2],
-            "network": _HOST + network,
-            "selfLink": _HOST + path,
-            "region": _HOST + path.partition("/routers/")[0],
+            "network": compute_nat.HOST + network,
+            "selfLink": compute_nat.HOST + path,
+            "region": compute_nat.HOST + path.partition("/routers/")[0],
             "bgp": {"asn": 64512},
             "nats": list(nats),
             **fields,
@@ -308,7 +307,7 @@ class FakeCompute:
             "id": str(7000 + number),
             "name": f"operation-1763000000000-{number}",
             "operationType": "compute.routers.patch",
-            "targetLink": _HOST + path,
+            "targetLink": compute_nat.HOST + path,
             "user": user,
             # In the time zone of the server, as real ones are.
             "insertTime": f"2026-11-21T10:00:{number:02}.{number:03}-08:00",

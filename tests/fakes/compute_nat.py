@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["DEFAULTS", "merged", "refusals", "shown"]
+__all__ = ["HOST", "merged", "refusals", "shown"]
 
 Object = dict[str, Any]
 
-DEFAULTS: Mapping[str, Any] = {
+_DEFAULTS: Mapping[str, Any] = {
     "type": "PUBLIC",
     "endpointTypes": ["ENDPOINT_TYPE_VM"],
     "minPortsPerVm": 64,
@@ -35,13 +35,13 @@ _SAID = {
     "logConfig": {"enable": False, "filter": "ALL"},
     "type": "PUBLIC",
 }
-_HOST = "https://www.googleapis.com/compute/v1/"
+HOST = "https://www.googleapis.com/compute/v1/"
 
 
 def merged(target: Any, patch: Any) -> Any:
     """RFC 7386: objects are merged, null removes, and all else, lists too, is replaced whole. Links are kept as paths."""
     if isinstance(patch, str):
-        return patch.removeprefix(_HOST)
+        return patch.removeprefix(HOST)
     if isinstance(patch, list):
         return [merged(None, each) for each in patch]
     if not isinstance(patch, Mapping):
@@ -63,7 +63,7 @@ def shown(nat: Mapping[str, Any], time_wait: int, forgetful: bool, talkative: bo
     found = {key: _absolute(value) for key, value in nat.items() if value not in ([], {})}
     if forgetful:
         dynamic = bool(nat.get("enableDynamicPortAllocation"))
-        defaults = {**DEFAULTS, "minPortsPerVm": 32, "maxPortsPerVm": 65536} if dynamic else DEFAULTS
+        defaults = {**_DEFAULTS, "minPortsPerVm": 32, "maxPortsPerVm": 65536} if dynamic else _DEFAULTS
         found = {key: value for key, value in found.items() if value != defaults.get(key)}
     if talkative:
         found = {**_SAID, **found}
@@ -75,7 +75,7 @@ def _absolute(value: Any) -> Any:
         return [_absolute(each) for each in value]
     if isinstance(value, Mapping):
         return {key: _absolute(each) for key, each in value.items()}
-    return _HOST + value if isinstance(value, str) and value.startswith("projects/") else value
+    return HOST + value if isinstance(value, str) and value.startswith("projects/") else value
 
 
 def refusals(nat: Mapping[str, Any], before: Mapping[str, Any] | None) -> Iterator[str]:

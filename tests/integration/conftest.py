@@ -191,17 +191,24 @@ class Namespace:
         return found
 
 
-@pytest.fixture
-def namespace(kernel: None) -> Iterator[Namespace]:
-    """A new one, with lo up."""
-    tool("ip")
-    made = Namespace(f"bulwark{os.getpid()}")
+@contextlib.contextmanager
+def new_namespace(suffix: str = "") -> Iterator[Namespace]:
+    """One with lo up, which goes with the block. Those of one test have a suffix each."""
+    made = Namespace(f"bulwark{os.getpid()}{suffix}")
     subprocess.run(["ip", "netns", "add", made.name], check=True)
     try:
         made.run("ip", "link", "set", "lo", "up")
         yield made
     finally:
         subprocess.run(["ip", "netns", "del", made.name], check=True)
+
+
+@pytest.fixture
+def namespace(kernel: None) -> Iterator[Namespace]:
+    """A new one, with lo up."""
+    tool("ip")
+    with new_namespace() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

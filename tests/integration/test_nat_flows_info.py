@@ -21,7 +21,7 @@ import pytest
 
 from ansible_collections.bulwark.node.tests.fakes.compute_api import FakeCompute, nat
 
-from .conftest import Module, Namespace, tool
+from .conftest import Module, Namespace, new_namespace, tool
 
 WEB, VIRTUAL, SILENT = "203.0.113.10", "198.51.100.7", "203.0.113.77"
 RULES = f"""
@@ -83,17 +83,6 @@ def running(where: Namespace, script: str) -> Iterator[None]:
             program.kill()
 
 
-@contextlib.contextmanager
-def another(name: str) -> Iterator[Namespace]:
-    made = Namespace(f"bulwark{os.getpid()}{name}")
-    subprocess.run(["ip", "netns", "add", made.name], check=True)
-    try:
-        made.run("ip", "link", "set", "lo", "up")
-        yield made
-    finally:
-        subprocess.run(["ip", "netns", "del", made.name], check=True)
-
-
 def wire(one: Namespace, link: str, address: str, other: Namespace, peer: str, peer_address: str) -> None:
     one.run("ip", "link", "add", link, "type", "veth", "peer", "name", peer, "netns", other.name)
     for where, name, ours in ((one, link, address), (other, peer, peer_address)):
@@ -105,7 +94,7 @@ def wire(one: Namespace, link: str, address: str, other: Namespace, peer: str, p
 def world(namespace: Namespace) -> Iterator[Namespace]:
     """The world outside of the node ``namespace``, and its servers."""
     tool("nft")
-    with another("w") as made:
+    with new_namespace("w") as made:
         wire(namespace, "uplink", "10.77.0.1", made, "node", "10.77.0.2")
         made.run("ip", "address", "add", f"{WEB}/32", "dev", "lo")
         namespace.run("ip", "route", "add", "default", "via", "10.77.0.2")
@@ -118,7 +107,7 @@ def world(namespace: Namespace) -> Iterator[Namespace]:
 def pod(namespace: Namespace, world: Namespace) -> Iterator[Namespace]:
     """A pod whose packets the node translates."""
     namespace.run("nft", RULES)
-    with another("p") as made:
+    with new_namespace("p") as made:
         wire(namespace, "cali", "10.77.1.1", made, "eth", "10.77.1.2")
         made.run("ip", "route", "add", "default", "via", "10.77.1.1")
         yield made

@@ -16,7 +16,7 @@ from typing import Any, Callable
 from ansible_collections.bulwark.node.plugins.module_utils.gcp.client import Client
 from ansible_collections.bulwark.node.plugins.module_utils.gcp.errors import Asked, GcpError, printable
 
-__all__ = ["VmUsage", "gather", "total"]
+__all__ = ["VmUsage", "gather", "successive", "total"]
 
 _PREFIX = "compute.googleapis.com/nat/"
 _MINUTE = 60

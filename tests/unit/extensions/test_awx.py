@@ -63,6 +63,8 @@ def configure(folder: Path, site: Mapping[str, Any]) -> tuple[int, str, Calls]:
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_COLLECTIONS_PATH": str(folder),
             "ANSIBLE_LOCALHOST_WARNING": "0",
+            # Results are shown, but for those of no_log.
+            "ANSIBLE_VERBOSITY": "1",
             "AWX_MODULES": str(RECORDED),
             "AWX_JOURNAL": str(journal),
         },
@@ -206,6 +208,7 @@ def test_what_changes_nodes_runs_once_at_a_time_and_has_no_time_out(calls: Calls
     for name in ("Bulwark harden", "Bulwark reboot"):
         template = of(calls, "job_template")[name]
         assert (template["allow_simultaneous"], template["timeout"], template["job_type"]) == (False, 0, "run")
+    assert of(calls, "job_template")["Bulwark Cloud NAT"]["allow_simultaneous"] is False
     for workflow in of(calls, "workflow_job_template").values():
         assert workflow["allow_simultaneous"] is False
 
@@ -283,6 +286,17 @@ def test_an_approval_stands_before_each_change(calls: Calls) -> None:
         given = awx.launched(template, asked(template))
         for name in (looks, changes):
             awx.launched(of(calls, "job_template")[name], given)
+
+
+def test_teams_may_not_change_nodes_but_by_a_workflow_that_others_approve(calls: Calls) -> None:
+    roles = {each["options"]["role"]: each["options"] for each in calls if each["module"] == "role"}
+    templates, workflows = of(calls, "job_template"), of(calls, "workflow_job_template")
+    assert {role: each["teams"] for role, each in roles.items()} == {"execute": ["Operators"], "approval": ["Leads"]}
+    # Harden check foretells in check mode, as the plan does; an audit changes nothing.
+    looks = {name for name, each in templates.items() if each["job_type"] == "check"} | {"Bulwark audit"}
+    assert set(roles["execute"]["job_templates"]) == looks
+    assert "job_templates" not in roles["approval"]
+    assert set(roles["execute"]["workflows"]) == set(roles["approval"]["workflows"]) == set(workflows)
 
 
 def test_nodes_are_linked_to_nodes_that_are_there(calls: Calls) -> None:
@@ -394,4 +408,5 @@ def test_what_a_site_has_not_is_not_asked_for(tmp_path: Path) -> None:
 
 def test_no_secret_is_shown(configured: tuple[int, str, Calls]) -> None:
     assert configured[0] == 0
+    assert "registry.example/bulwark-ee:current" in configured[1]
     assert "not-to-be-seen" not in configured[1]

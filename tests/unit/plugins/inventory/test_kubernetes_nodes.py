@@ -20,7 +20,6 @@ from ansible.parsing.dataloader import DataLoader
 from ansible_collections.bulwark.node.plugins.inventory import kubernetes_nodes
 from ansible_collections.bulwark.node.plugins.module_utils.kube.client import ARGUMENT_SPEC
 from ansible_collections.bulwark.node.plugins.plugin_utils.node_groups import GROUP_BY
-from ansible_collections.bulwark.node.plugins.plugin_utils.node_record import ADDRESS_TYPES
 from ansible_collections.bulwark.node.tests.fakes.kube_api import FakeKube, User
 from ansible_collections.bulwark.node.tests.unit.plugins.inventory.conftest import Source, add
 
@@ -109,7 +108,6 @@ def test_a_source_is_known_by_the_end_of_its_name(tmp_path: Path, name: str, our
 
 def test_choices_and_connection_options_are_documented() -> None:
     options = documented()
-    assert options["address_types"]["choices"] == list(ADDRESS_TYPES)
     assert options["group_by"]["choices"] == list(GROUP_BY)
     assert {name: options[name]["type"] for name in ARGUMENT_SPEC} == {
         name: each["type"] for name, each in ARGUMENT_SPEC.items()
@@ -259,6 +257,13 @@ def test_what_is_wrong_with_a_source_is_named_with_its_option(
     assert "cluster-admin" not in str(caught.value)
 
 
+def test_what_a_proxy_quotes_of_a_request_shows_no_token(kube: FakeKube, source: Source, read: Read) -> None:
+    kube.fault(status=400, text="cannot parse the header Authorization: Bearer cluster-admin")
+    with pytest.raises(AnsibleParserError, match="cannot parse the header Authorization: Bearer") as caught:
+        read(source())
+    assert "cluster-admin" not in str(caught.value)
+
+
 def test_templates_are_of_lookups(kube: FakeKube, source: Source, read: Read) -> None:
     add(kube, "a", labels={"pool": "x"})
     add(kube, "b")
@@ -319,7 +324,7 @@ def asked(kube: FakeKube) -> int:
 
 
 def test_the_cache_is_of_one_cluster_user_and_question_and_plain(
-    kube: FakeKube, source: Source, read: Read, tmp_path: Path
+    kube: FakeKube, source: Source, read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(kube, "a", labels={"pool": "{{ 7 * 7 }}"})
     folder = tmp_path / "cache"
@@ -351,3 +356,6 @@ def test_the_cache_is_of_one_cluster_user_and_question_and_plain(
         for each in files:
             each.write_text(each.read_text().replace("uid", "uuid"))
         assert [hosts(), asked(other)] == [["b"], 3]
+        # In a pod nothing else may tell its cluster from another.
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "192.0.2.1")
+        assert [hosts(), asked(other)] == [["b"], 4]
