@@ -22,7 +22,7 @@ description:
     reached. A source that holds a secret (O(api_key), O(proxy_headers), O(kubeconfig) as a dictionary) does not hand it on, and sets none. As a
     variable of a group it yields to those of C(group_vars).
   - Connection options may be templates, and secrets come from lookups or from Ansible Vault. Templates see the extra variables alone.
-  - What a cluster says is text. No variable that comes of it is ever taken for a template.
+  - What a cluster says is text. No variable that comes of it is ever taken for a template, in AWX neither, and so what begins one has a space in it.
 extends_documentation_fragment:
   - bulwark.node.kubernetes
   - constructed

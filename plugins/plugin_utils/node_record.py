@@ -37,16 +37,22 @@ _LEGACY_ROLE = "kubernetes.io/role"
 
 _LABEL = r"[A-Za-z0-9_](?:[-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*", re.ASCII)
+# Where a template, or its header of other delimiters, would begin. No name, label or taint of Kubernetes can hold any.
+_TEMPLATE = re.compile(r"(?<=\{)(?=[{%#])|(?<=\A#)(?=jinja2:)")
 # inet_aton(3) takes 127.1 and 0x7f000001 for addresses.
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*", re.ASCII)
 
 
 def record(node: Any, annotations: Sequence[str] = ()) -> dict[str, Any]:
-    """What is told of a Node, with no annotations but these; in the types of JSON, ``None`` where the Node does not say it."""
+    """What is told of a Node, with no annotations but these; in the types of JSON, ``None`` where the Node does not say it.
+
+    What begins a template has a space in it. No mark of Ansible's would do: AWX keeps variables as JSON, and hands them to its jobs
+    as its own, of which each core makes templates.
+    """
     labels, spec, status = labels_of(node), mapping(node, "spec"), mapping(node, "status")
     conditions = _conditions(status)
     info = mapping(status, "nodeInfo")
-    return {
+    found: dict[str, Any] = {
         "name": name_of(node),
         "uid": _said(node, "metadata", "uid"),
         "created": _said(node, "metadata", "creationTimestamp"),
@@ -80,6 +86,15 @@ def record(node: Any, annotations: Sequence[str] = ()) -> dict[str, Any]:
         "provider_id": _said(spec, "providerID"),
         "pod_cidrs": [each for each in _list(spec, "podCIDRs") if isinstance(each, str)],
     }
+    return {key: _no_template(value) for key, value in found.items()}
+
+
+def _no_template(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {_no_template(key): _no_template(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return list(map(_no_template, value))
+    return _TEMPLATE.sub(" ", value) if isinstance(value, str) else value
 
 
 def address_of(found: Mapping[str, Any], types: Sequence[str], families: Sequence[str]) -> str | None:

@@ -78,7 +78,12 @@ def test_a_check_of_harden_takes_yes_and_no_for_what_they_are(stage: Stage) -> N
     ran = job(
         stage,
         "Bulwark harden check",
-        {"bulwark_target": "a", "harden_restart_units": [UNIT], "harden_install_packages": "no"},
+        {
+            "bulwark_target": "a",
+            "harden_profile": "kubernetes_node",
+            "harden_restart_units": [UNIT],
+            "harden_install_packages": "no",
+        },
         ("a",),
     ).run()
     said = ran.stdout.read()
@@ -99,7 +104,9 @@ def test_a_harden_that_is_cancelled_leaves_a_report_of_who_was_not_begun(stage: 
     python.write_text(
         python.read_text().replace('cat "$said"', 'test "$module" != settings || exec sleep 60\ncat "$said"')
     )
-    ran = job(stage, "Bulwark harden", {"bulwark_target": "all"}).run(lambda: "settings" in stage.calls("b"))
+    ran = job(stage, "Bulwark harden", {"bulwark_target": "all", "harden_profile": "kubernetes_node"}).run(
+        lambda: "settings" in stage.calls("b")
+    )
     assert ran.status == "canceled"
     made = report(stage, "harden")
     statuses = {name: host["outcome"]["status"] for name, host in made["hosts"].items()}

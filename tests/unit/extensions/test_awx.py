@@ -35,6 +35,7 @@ SITE = {
 # Answers to what has no default.
 ANSWERS = {
     "bulwark_target": "workers",
+    "harden_profile": "kvm_host",
     "cloud_nat_region": "europe-west3",
     "cloud_nat_router": "a-router",
     "cloud_nat_name": "a-nat",
@@ -187,9 +188,9 @@ def test_each_answer_is_an_option_of_the_role_or_a_variable_of_the_playbook(call
                 assert mine == option["default"], name
 
 
-def test_what_changes_nodes_has_no_default_target_and_no_consent(calls: Calls) -> None:
+def test_what_changes_nodes_has_no_default_target_no_profile_and_no_consent(calls: Calls) -> None:
     for name, question in questions(calls):
-        if question["variable"] == "bulwark_target":
+        if question["variable"] in ("bulwark_target", "harden_profile"):
             assert "default" not in question, name
         if question.get("choices") == ["no", "yes"]:
             assert question["default"] == "no", name

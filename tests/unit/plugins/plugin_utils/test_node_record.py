@@ -151,3 +151,22 @@ def test_a_node_of_any_shape_is_told_of_as_json_in_the_same_keys(node: Any) -> N
     json.dumps(told, allow_nan=False)
     assert told["ready"] is None
     assert address_of(told, ["InternalIP", "Name"], []) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{{ 1 }}", "{ { 1 }}"),
+        ("{{{% x {#", "{ { { % x { #"),
+        ("#jinja2: variable_start_string:'[['\n[[ 1 ]]", "# jinja2: variable_start_string:'[['\n[[ 1 ]]"),
+        ('{"a": {"b": "#jinja2:"}}', '{"a": {"b": "#jinja2:"}}'),
+    ],
+)
+def test_no_text_begins_a_template_also_where_its_mark_is_lost(text: str, told: str) -> None:
+    node = {
+        "metadata": {"name": "a", "annotations": {"note": text}},
+        "status": {"nodeInfo": {"osImage": text}, "conditions": [{"type": text, "status": "True", "reason": text}]},
+    }
+    found = record(node, ["note"])
+    assert (found["os_image"], found["annotations"]) == (told, {"note": told})
+    assert found["conditions"] == {told: {"status": "True", "reason": told, "since": None}}
