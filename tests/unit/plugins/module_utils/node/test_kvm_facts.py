@@ -242,9 +242,13 @@ def test_a_kvm_that_hangs_is_given_up(
     monkeypatch.setattr(kvm_probe, "SECONDS", 0.3)
     # What ends the child when its parent was ended before it.
     monkeypatch.setattr(signal, "alarm", lambda seconds: 0)
-    children: list[int] = []
-    fork = os.fork
-    monkeypatch.setattr(os, "fork", lambda: children.append(fork()) or children[-1])
+    fork, children = os.fork, [0]
+
+    def noted() -> int:
+        children[0] = fork()
+        return children[0]
+
+    monkeypatch.setattr(os, "fork", noted)
     before = time.monotonic()
     facts = kvm_facts.facts(on("el9-sriov"), ACTIVE)
     assert time.monotonic() - before < 3
@@ -252,7 +256,7 @@ def test_a_kvm_that_hangs_is_given_up(
     assert facts["reasons"][0] == {"source": ALL[proven], "detail": "it did not end within 0.3 s"}
     # No child is left.
     with pytest.raises(ChildProcessError):
-        os.waitpid(children[-1], os.WNOHANG)
+        os.waitpid(children[0], os.WNOHANG)
 
 
 def test_the_guest_is_started_where_its_code_lies(monkeypatch: pytest.MonkeyPatch) -> None:
