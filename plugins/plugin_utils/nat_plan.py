@@ -142,7 +142,7 @@ def _addresses(
     new = max(0, wanted - have)
     if not new:
         return 0
-    detail = f"it has {have} addresses and takes {wanted}: connections will come from {new} that nobody outside knows"
+    detail = f"it has {have} of the {wanted} addresses that it takes: connections will come from {new} that nobody outside knows"
     blocked.append(_block("new_addresses", detail, _ALLOW_NEW_ADDRESSES))
     if not gateway.automatic:
         unused = [path for path in named if path not in map(link, gateway.addresses)]

@@ -115,7 +115,7 @@ def test_a_plan_is_applied_with_each_consent_once(stage: Stage, compute: FakeCom
     assert refused.rc == 2
     assert "Somebody changed the gateway while it was measured: run this again." in refused.said
     compute.change(*found.values())
-    assert "Nothing was changed. it has 1 addresses and takes 3" in refused.said
+    assert "Nothing was changed. it has 1 of the 3 addresses that it takes" in refused.said
     assert "(cloud_nat_allow_new_addresses allows it)" in refused.said
     variables["cloud_nat_allow_new_addresses"] = "true"
     checked = play(stage, "--check", **variables)
