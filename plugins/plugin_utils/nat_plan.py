@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.gcp.nat_forms import link
+from ansible_collections.bulwark.node.plugins.module_utils.gcp.nat_limits import next_power
 from ansible_collections.bulwark.node.plugins.plugin_utils import nat_ports
 from ansible_collections.bulwark.node.plugins.plugin_utils.nat_ports import NatError
 from ansible_collections.bulwark.node.plugins.plugin_utils.plain import is_whole
@@ -106,7 +107,7 @@ def told(router: Any, nat: Any, load: Any, wishes: Wishes) -> dict[str, Any]:
         # It has failed already, and what it could not carry was not measured.
         made["now"]["verdict"] = "short"
     # What it has already is kept, and takes as many addresses.
-    addresses = max(made["addresses"], 0 if dynamic else nat_ports.addresses_for(nodes, nat_ports.reserved(ports)))
+    addresses = max(made["addresses"], 0 if dynamic else nat_ports.addresses_for(nodes, next_power(ports)))
     named = _named(wishes.new_addresses, f"projects/{router.get('project')}/regions/{router.get('region')}")
     new = _addresses(gateway, addresses, named, settings, blocked)
     _obstacles(router, gateway, made, dynamic, settings, blocked)

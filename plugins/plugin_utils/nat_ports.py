@@ -14,17 +14,18 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from ansible_collections.bulwark.node.plugins.module_utils.gcp.nat_limits import (
+    ALIAS_LEAST,
+    DYNAMIC_MAXIMUM,
+    DYNAMIC_MINIMUM,
+    PORTS_PER_ADDRESS,
+    STATIC,
+    STATIC_DEFAULT,
+    next_power,
+)
 from ansible_collections.bulwark.node.plugins.plugin_utils.plain import is_whole
 
-__all__ = ["PORTS_PER_ADDRESS", "Load", "NatError", "addresses_for", "breaking", "load_of", "plan", "reserved", "vms"]
-
-PORTS_PER_ADDRESS = 64512
-"""Of TCP, and as many of UDP: 65,536 without the well-known 1,024."""
-_STATIC_LEAST, _STATIC_MOST = 64, 57344
-_DYNAMIC_LEAST, _DYNAMIC_MOST = 32, 65536
-_DYNAMIC_LEAST_MAXIMUM, _DYNAMIC_MOST_MINIMUM = 64, 32768
-# A VM whose alias ranges are translated never gets fewer, with static allocation.
-_ALIAS_LEAST = 1024
+__all__ = ["Load", "NatError", "addresses_for", "breaking", "load_of", "plan", "vms"]
 
 
 class NatError(ValueError):
@@ -118,11 +119,6 @@ def addresses_for(nodes: int, ports: int) -> int:
     return -(-nodes * ports // PORTS_PER_ADDRESS)
 
 
-def reserved(least: int) -> int:
-    """How many ports static allocation reserves for a VM: the API rounds up to a power of two."""
-    return _power(least)
-
-
 def plan(load: Load) -> dict[str, Any]:
     """What docs/schemas.md has as a plan: the settings of a gateway that carries the load, and why they are these."""
     reasons = [
@@ -134,7 +130,7 @@ def plan(load: Load) -> dict[str, Any]:
     ]
     least, most, feasible = _dynamic(load, reasons) if load.dynamic else _static(load, reasons)
     # With dynamic allocation all VMs may be at their peak at once; beyond it nothing is reserved.
-    ports = min(most, max(least, _power(load.need))) if most else reserved(least)
+    ports = min(most, max(least, next_power(load.need))) if most else next_power(least)
     addresses = addresses_for(load.nodes, ports)
     reasons.append(
         _reason(
@@ -157,25 +153,25 @@ def plan(load: Load) -> dict[str, Any]:
 
 
 def _static(load: Load, reasons: list[dict[str, str]]) -> tuple[int, None, bool]:
-    wanted = min(max(_STATIC_LEAST, _power(load.need)), _STATIC_MOST)
-    if load.alias_ranges and wanted < _ALIAS_LEAST:
-        wanted = _ALIAS_LEAST
+    wanted = min(max(STATIC_DEFAULT, next_power(load.need)), STATIC[1])
+    if load.alias_ranges and wanted < ALIAS_LEAST:
+        wanted = ALIAS_LEAST
         reasons.append(
-            _reason("alias_ranges", f"a VM whose alias ranges are translated gets at least {_ALIAS_LEAST} ports")
+            _reason("alias_ranges", f"a VM whose alias ranges are translated gets at least {ALIAS_LEAST} ports")
         )
-    return wanted, None, _fits(load, _STATIC_MOST, reasons)
+    return wanted, None, _fits(load, STATIC[1], reasons)
 
 
 def _dynamic(load: Load, reasons: list[dict[str, str]]) -> tuple[int, int, bool]:
-    peak = min(max(_power(load.need), _DYNAMIC_LEAST_MAXIMUM), _DYNAMIC_MOST)
+    peak = min(max(next_power(load.need), DYNAMIC_MAXIMUM[0]), DYNAMIC_MAXIMUM[1])
     if load.typical is None:
         usual = peak // 2
         reasons.append(_reason("dynamic", "what VMs usually take is not known: they begin with half of the peak"))
     else:
-        usual = _power(math.ceil(load.typical * load.headroom))
+        usual = next_power(math.ceil(load.typical * load.headroom))
         reasons.append(_reason("dynamic", f"VMs begin with what they usually take, {load.typical} ports and headroom"))
-    least = min(max(usual, _DYNAMIC_LEAST), _DYNAMIC_MOST_MINIMUM)
-    return least, max(peak, 2 * least), _fits(load, _DYNAMIC_MOST, reasons)
+    least = min(max(usual, DYNAMIC_MINIMUM[0]), DYNAMIC_MINIMUM[1])
+    return least, max(peak, 2 * least), _fits(load, DYNAMIC_MAXIMUM[1], reasons)
 
 
 def _fits(load: Load, most: int, reasons: list[dict[str, str]]) -> bool:
@@ -205,12 +201,12 @@ def breaking(load: Load, now: Any) -> dict[str, Any]:
         )
     addresses = _ports(now, "addresses", 0)
     # Of what is reserved beyond the field's greatest value it promises nothing.
-    given = most or max(min(reserved(least), _STATIC_MOST), least, _ALIAS_LEAST if load.alias_ranges else 0)
+    given = most or max(min(next_power(least), STATIC[1]), least, ALIAS_LEAST if load.alias_ranges else 0)
     # Dynamic allocation gives as many as the addresses have, which they all may want at once.
     served, with_headroom = (
         None
         if addresses is None
-        else vms(addresses, min(given, max(least, _power(ports))) if load.dynamic else reserved(given))
+        else vms(addresses, min(given, max(least, next_power(ports))) if load.dynamic else next_power(given))
         for ports in (load.taken, load.need)
     )
     growth = None if not load.taken else Fraction(given, load.taken)
@@ -234,11 +230,6 @@ def _ports(now: Mapping[str, Any], name: str, least: int = 1) -> int | None:
     if value is not None and (not is_whole(value) or not least <= value <= 1 << 31):
         raise NatError(f"now.{name}: is {value!r}; expected a whole number")
     return value
-
-
-def _power(number: int) -> int:
-    """The least power of two that is not less."""
-    return 1 << max(0, number - 1).bit_length()
 
 
 def _reason(source: str, detail: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.bulwark.node.plugins.module_utils.gcp.errors import printable
+from ansible_collections.bulwark.node.plugins.module_utils.gcp.nat_limits import next_power
 
 __all__ = ["disruptions", "owner"]
 
@@ -67,13 +68,8 @@ def _of_ports(before: Values, after: Values) -> Iterator[tuple[str, str]]:
                     f"from {before[name]} to {after[name]} with dynamic port allocation, which may close connections"
                 )
                 yield name, reason
-    elif _rounded(new) < _rounded(old):
+    elif next_power(new) < next_power(old):
         yield "min_ports_per_vm", f"from {old} to {new}: connections on the ports that are taken away might be reset"
-
-
-def _rounded(ports: int) -> int:
-    """What is allotted for a static minimum: the next power of two."""
-    return 1 << max(ports - 1, 0).bit_length()
 
 
 def _of_addresses(before: Values, after: Values) -> Iterator[tuple[str, str]]:

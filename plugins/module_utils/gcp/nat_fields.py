@@ -22,6 +22,13 @@ from ansible_collections.bulwark.node.plugins.module_utils.gcp.nat_forms import 
     Sub,
     Table,
 )
+from ansible_collections.bulwark.node.plugins.module_utils.gcp.nat_limits import (
+    DYNAMIC_MAXIMUM,
+    DYNAMIC_MINIMUM,
+    STATIC,
+    STATIC_DEFAULT,
+    next_power,
+)
 
 __all__ = [
     "FIELDS_SPEC",
@@ -40,7 +47,6 @@ OUTPUT_ONLY = "effectiveTcpTimeWaitTimeoutSec"
 
 _ALL, _PRIMARY, _SECONDARY = "ALL_IP_RANGES", "PRIMARY_IP_RANGE", "LIST_OF_SECONDARY_IP_RANGES"
 _LISTED = "LIST_OF_SUBNETWORKS"
-_STATIC_MIN, _DYNAMIC_MIN, _DYNAMIC_MAX = 64, 32, 65536
 _MOST_SECONDS = (1 << 31) - 1
 _MOST_RULE = 65000
 _NAME = r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?"
@@ -172,12 +178,12 @@ def effective(item: Mapping[str, Any]) -> dict[str, Any]:
     found = NAT.read(item)
     dynamic = found["enable_dynamic_port_allocation"]
     if found["min_ports_per_vm"] is None:
-        found["min_ports_per_vm"] = _DYNAMIC_MIN if dynamic else _STATIC_MIN
+        found["min_ports_per_vm"] = DYNAMIC_MINIMUM[0] if dynamic else STATIC_DEFAULT
     if not dynamic:
         # It has no effect.
         found["max_ports_per_vm"] = None
     elif found["max_ports_per_vm"] is None:
-        found["max_ports_per_vm"] = _DYNAMIC_MAX
+        found["max_ports_per_vm"] = DYNAMIC_MAXIMUM[1]
     in_force = item.get(OUTPUT_ONLY)
     if found["tcp_time_wait_timeout_sec"] is None and in_force is not None:
         try:
@@ -241,22 +247,28 @@ def _check_ports(values: Mapping[str, Any]) -> None:
     dynamic, least, most = (
         values.get(name) for name in ("enable_dynamic_port_allocation", "min_ports_per_vm", "max_ports_per_vm")
     )
-    if least is not None and dynamic and not (_is_power(least) and 32 <= least <= 32768):
-        raise OptionError("min_ports_per_vm", least, "a power of two from 32 to 32768 with dynamic port allocation")
-    if least is not None and not 2 <= least <= 57344:
-        raise OptionError("min_ports_per_vm", least, "from 2 to 57344, or with dynamic port allocation to 32768")
+    if least is not None and dynamic and not _is_power(least, DYNAMIC_MINIMUM):
+        expected = f"a power of two from {_between(DYNAMIC_MINIMUM)} with dynamic port allocation"
+        raise OptionError("min_ports_per_vm", least, expected)
+    if least is not None and not STATIC[0] <= least <= STATIC[1]:
+        expected = f"from {_between(STATIC)}, or with dynamic port allocation to {DYNAMIC_MINIMUM[1]}"
+        raise OptionError("min_ports_per_vm", least, expected)
     if most is None:
         return
     if dynamic is False:
         raise OptionError("max_ports_per_vm", most, "none without enable_dynamic_port_allocation")
-    if not (_is_power(most) and 64 <= most <= 65536):
-        raise OptionError("max_ports_per_vm", most, "a power of two from 64 to 65536")
+    if not _is_power(most, DYNAMIC_MAXIMUM):
+        raise OptionError("max_ports_per_vm", most, f"a power of two from {_between(DYNAMIC_MAXIMUM)}")
     if least is not None and most <= least:
         raise OptionError("max_ports_per_vm", most, f"more than min_ports_per_vm ({least})")
 
 
-def _is_power(number: int) -> bool:
-    return number > 0 and number & (number - 1) == 0
+def _is_power(number: int, bounds: tuple[int, int]) -> bool:
+    return bounds[0] <= number <= bounds[1] and next_power(number) == number
+
+
+def _between(bounds: tuple[int, int]) -> str:
+    return f"{bounds[0]} to {bounds[1]}"
 
 
 def _check_addresses(values: Mapping[str, Any], whole: bool) -> None:
