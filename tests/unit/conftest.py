@@ -4,7 +4,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import settings
+from hypothesis.configuration import set_hypothesis_home_dir
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+# What hypothesis keeps lies with all else that is made.
+set_hypothesis_home_dir(Path(__file__).parents[2] / ".cache/hypothesis")

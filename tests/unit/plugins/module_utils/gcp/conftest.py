@@ -12,14 +12,10 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from hypothesis.configuration import set_hypothesis_home_dir
 
 from ansible_collections.bulwark.node.plugins.module_utils.gcp.client import ARGUMENT_SPEC, Client, Clock, connect
 from ansible_collections.bulwark.node.plugins.module_utils.gcp.router_nat import NAT_SPEC
 from ansible_collections.bulwark.node.tests.fakes.compute_api import FakeCompute
-
-# What hypothesis keeps lies with all else that is made.
-set_hypothesis_home_dir(Path(__file__).parents[5] / ".cache/hypothesis")
 
 Params = dict[str, Any]
 WHERE = {"region": "europe-west3", "router": "a-router", "name": "a-nat"}
