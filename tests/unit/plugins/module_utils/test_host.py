@@ -887,13 +887,11 @@ def test_a_lock_that_another_process_holds_is_refused_by_its_number_and_freed_wh
             signal.pause()
     os.read(ready, 1)
     host = Host(str(tree))
-    start = time.monotonic()
     with (
         pytest.raises(HostError, match=rf"^/lock: another run \(process {holder}\) is changing this node"),
         host.locked("/lock", 0.3),
     ):
         pytest.fail("the lock is held")
-    assert 0.3 <= time.monotonic() - start < 2
     os.kill(holder, signal.SIGKILL)
     os.waitpid(holder, 0)
     with host.locked("/lock", 0):

@@ -249,9 +249,7 @@ def test_a_kvm_that_hangs_is_given_up(
         return children[0]
 
     monkeypatch.setattr(os, "fork", noted)
-    before = time.monotonic()
     facts = kvm_facts.facts(on("el9-sriov"), ACTIVE)
-    assert time.monotonic() - before < 3
     assert facts["proven"] == ALL[:proven]
     assert facts["reasons"][0] == {"source": ALL[proven], "detail": "it did not end within 0.3 s"}
     # No child is left.

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from ansible_collections.bulwark.node.plugins.module_utils.node.redact import REDACTED as HIDDEN
@@ -175,19 +173,8 @@ def test_the_word_after_a_secret_flag_is_not_shown(tokens: list[str], shown: lis
     assert redacted(tokens) == shown
 
 
-def test_redaction_takes_no_time_on_a_hostile_line() -> None:
-    texts = (
-        "a" * 4000,
-        ":" * 4000,
-        "x=" * 2000,
-        "://@:" * 800,
-        "key," * 1000,
-        "bearer  " * 500,
-        "?@" * 2000,
-        "eyJ." * 1000,
-        ";,&" * 1300,
-    )
-    started = time.monotonic()
-    for text in texts:
-        redacted([f"a={text}", text])
-    assert time.monotonic() - started < 1
+@pytest.mark.usefixtures("bounded")
+@pytest.mark.parametrize("part", ["a", ":", "x=", "://@:", "key,", "bearer  ", "?@", "eyJ.", ";,&"])
+def test_a_hostile_line_takes_the_time_of_its_length(part: str) -> None:
+    text = part * (1_000_000 // len(part))
+    redacted([f"a={text}", text])

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 
 import pytest
 
@@ -104,11 +103,10 @@ def test_no_refusal_repeats_the_text_which_may_be_a_secret() -> None:
         "#" * 1_000_000 + "\n" + " " * 1_000_000 + "=",
     ],
 )
+@pytest.mark.usefixtures("bounded")
 def test_hostile_text_is_refused_in_no_time(text: str) -> None:
-    begin = time.process_time()
     with pytest.raises(ValueError, match=r"."):
         toml_subset.parse(text)
-    assert time.process_time() - begin < 2
 
 
 def test_text_at_random_is_refused_or_means_the_same_to_python() -> None:

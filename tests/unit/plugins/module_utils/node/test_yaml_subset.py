@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from typing import Any
 
 import pytest
@@ -164,17 +163,15 @@ def test_no_refusal_repeats_the_text_which_may_be_a_secret() -> None:
         "a: " + "x " * 500_000 + "\n" + ": " * 500_000,
     ],
 )
+@pytest.mark.usefixtures("bounded")
 def test_hostile_text_is_refused_in_no_time(text: str) -> None:
-    begin = time.process_time()
     with pytest.raises(ValueError, match=r"."):
         yaml_subset.parse(text)
-    assert time.process_time() - begin < 2
 
 
+@pytest.mark.usefixtures("bounded")
 def test_a_long_text_takes_the_time_of_its_length() -> None:
-    begin = time.process_time()
     assert len(yaml_subset.parse("".join(f"key{n}: value\n" for n in range(60_000)))) == 60_000
-    assert time.process_time() - begin < 4
 
 
 def mutated(dice: random.Random, texts: list[str], pieces: list[str]) -> str:
