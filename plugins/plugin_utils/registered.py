@@ -14,6 +14,11 @@ from ansible_collections.bulwark.node.plugins.plugin_utils import report
 
 __all__ = ["Registered"]
 
+# Results of node_facts. Since 2.19 core has in them errors and warnings in types of its own, of which templates make text. The report takes
+# the message.
+_RESULTS = ("before", "results")
+_OF_CORE = ("exception", "warnings", "deprecations")
+
 
 class Registered:
     """What the report is to be made of, by names of variables instead of values.
@@ -54,5 +59,11 @@ class Registered:
             known = self._hostvars.raw_get(host)
             for option, name in self._variables.items():
                 if name in known:
-                    found[option][host] = known[name]
+                    found[option][host] = _told(known[name]) if option in _RESULTS else known[name]
         return found
+
+
+def _told(result: Any) -> Any:
+    if not isinstance(result, Mapping):
+        return result
+    return {key: value for key, value in result.items() if key not in _OF_CORE}

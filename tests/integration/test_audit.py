@@ -117,7 +117,7 @@ def test_this_machine_is_reported_and_nothing_is_changed(fleet: Fleet) -> None:
     assert run.rc == 0
     assert "changed=0" in run.stdout
     made = run.report()
-    assert set(made) == {"schema", "generated", "hosts", "summary", "compared"}
+    assert set(made) == {"schema", "generated", "hosts", "summary", "compared", "cloud_nat"}
     host = made["hosts"]["this"]
     assert (host["status"], host["reason"]) == ("ok", None)
     assert host["facts"]["schema"] == 1
