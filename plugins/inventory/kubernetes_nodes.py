@@ -148,48 +148,47 @@ seealso:
 
 EXAMPLES = r"""
 # prod.kubernetes_nodes.yml: the current context of the kubeconfig, each node under its internal address
----
 plugin: bulwark.node.kubernetes_nodes
 
 # A context by name, the workers of Linux that are not cordoned, and a cache that outlives the run
----
-plugin: bulwark.node.kubernetes_nodes
-context: prod
-label_selector: kubernetes.io/os=linux,!node-role.kubernetes.io/control-plane
-field_selector: spec.unschedulable=false
-cache: true
-cache_plugin: ansible.builtin.jsonfile
-cache_connection: ~/.cache/ansible-inventory
-cache_timeout: 300
+# ---
+# plugin: bulwark.node.kubernetes_nodes
+# context: prod
+# label_selector: kubernetes.io/os=linux,!node-role.kubernetes.io/control-plane
+# field_selector: spec.unschedulable=false
+# cache: true
+# cache_plugin: ansible.builtin.jsonfile
+# cache_connection: ~/.cache/ansible-inventory
+# cache_timeout: 300
 
 # A token from the environment, external addresses first, IPv6 where there is any, groups by more than the default
----
-plugin: bulwark.node.kubernetes_nodes
-host: https://192.0.2.1:6443
-api_key: "{{ lookup('ansible.builtin.env', 'CLUSTER_TOKEN') }}"
-ca_cert: ~/.kube/prod-ca.crt
-address_types: [ExternalIP, InternalIP]
-address_families: [ipv6, ipv4]
-group_by: [role, zone, condition, taint, runtime, architecture]
-group_labels: [pool]
+# ---
+# plugin: bulwark.node.kubernetes_nodes
+# host: https://192.0.2.1:6443
+# api_key: "{{ lookup('ansible.builtin.env', 'CLUSTER_TOKEN') }}"
+# ca_cert: ~/.kube/prod-ca.crt
+# address_types: [ExternalIP, InternalIP]
+# address_families: [ipv6, ipv4]
+# group_by: [role, zone, condition, taint, runtime, architecture]
+# group_labels: [pool]
 
 # Names that tell two clusters apart, and groups and variables of one's own
----
-plugin: bulwark.node.kubernetes_nodes
-context: lab
-hostname: "'lab-' ~ kubernetes_node.name"
-group: lab_nodes
-group_prefix: lab_
-strict: true
-compose:
-  ansible_user: "'root' if kubernetes_node.os_image is search('Debian') else 'core'"
-  audit_pool: kubernetes_node.labels.pool | default('none')
-groups:
-  hugepages: kubernetes_node.allocatable['hugepages-1Gi'] | default(0, true) > 0
-keyed_groups:
-  - key: kubernetes_node.labels.pool | default('')
-    prefix: pool
-    default_value: none
+# ---
+# plugin: bulwark.node.kubernetes_nodes
+# context: lab
+# hostname: "'lab-' ~ kubernetes_node.name"
+# group: lab_nodes
+# group_prefix: lab_
+# strict: true
+# compose:
+#   ansible_user: "'root' if kubernetes_node.os_image is search('Debian') else 'core'"
+#   audit_pool: kubernetes_node.labels.pool | default('none')
+# groups:
+#   hugepages: kubernetes_node.allocatable['hugepages-1Gi'] | default(0, true) > 0
+# keyed_groups:
+#   - key: kubernetes_node.labels.pool | default('')
+#     prefix: pool
+#     default_value: none
 """
 
 import functools
