@@ -172,6 +172,11 @@ def test_a_field_of_no_form_of_the_api_is_named(fields: dict[str, Any], where: s
             {"min_ports_per_vm": 16, "enable_dynamic_port_allocation": True},
             "min_ports_per_vm: got 16, expected a power of two",
         ),
+        (
+            {"min_ports_per_vm": 65536, "enable_dynamic_port_allocation": True},
+            "min_ports_per_vm: got 65536, expected a power of two from 32 to 32768",
+        ),
+        ({"max_ports_per_vm": 131072}, "max_ports_per_vm: got 131072, expected a power of two from 64 to 65536"),
         ({"max_ports_per_vm": 100}, "max_ports_per_vm: got 100, expected a power of two"),
         ({"max_ports_per_vm": 32}, "max_ports_per_vm: got 32"),
         ({"max_ports_per_vm": 131072}, "max_ports_per_vm: got 131072"),
